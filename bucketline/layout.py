@@ -1,0 +1,105 @@
+"""The names of all objects in the store; nothing else spells one.
+
+| object                              | written by, when                         | meaning                                     |
+| ----------------------------------- | ---------------------------------------- | ------------------------------------------- |
+| inbox/NAME.jsonl[.gz|.zst]          | the user                                 | a batch to be taken up                      |
+| inbox/NAME.options.toml             | the user                                 | options of that batch                       |
+| outbox/NAME/status.json             | inbox, every few seconds while running   | progress for those who see only the bucket  |
+| outbox/NAME/{output,errors}.jsonl   | inbox, at the end                        | copies of the batch's results               |
+| outbox/NAME/manifest.json           | inbox, last                              | the copy of the manifest: over              |
+| outbox/NAME/rejected.json           | inbox, when the file is no batch         | why, with the first faults                  |
+| files/ID                            | the HTTP door                            | an uploaded input                           |
+| batches/ID/input.jsonl              | submit, first                            | the input, unpacked, never changed          |
+| batches/ID/rejects.jsonl            | submit, before batch.json                | error lines of input that cannot be sent    |
+| batches/ID/batch.json               | submit, last; its being there is the batch | source, options, shards                   |
+| batches/ID/parts/SHARD-GEN-SEQ.part | a worker, when it seals                  | recorded lines of one shard, immutable      |
+| batches/ID/output.jsonl             | merge                                    | answered lines in input order               |
+| batches/ID/errors.jsonl             | merge                                    | the rest in input order                     |
+| batches/ID/manifest.json            | finish, last; its being there means over | counts, digests, usage, cost                |
+| batches/ID/manifest.md              | finish                                   | the same for people                         |
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BATCHES",
+    "INBOX",
+    "OUTBOX",
+    "batch_document",
+    "batch_id_of",
+    "batch_prefix",
+    "errors_object",
+    "file_object",
+    "input_object",
+    "manifest_object",
+    "manifest_page",
+    "outbox_object",
+    "output_object",
+    "part_object",
+    "parts_prefix",
+    "rejects_object",
+    "shard_of_part",
+]
+
+INBOX = "inbox/"
+OUTBOX = "outbox/"
+BATCHES = "batches/"
+
+
+def batch_prefix(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/"
+
+
+def batch_id_of(key: str) -> str | None:
+    """The batch that an object under ``batches/`` belongs to."""
+    parts = key.split("/")
+    return parts[1] if len(parts) > 2 and parts[0] == "batches" else None
+
+
+def batch_document(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/batch.json"
+
+
+def input_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/input.jsonl"
+
+
+def rejects_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/rejects.jsonl"
+
+
+def parts_prefix(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/parts/"
+
+
+def part_object(batch_id: str, shard: int, generation: int, sequence: int) -> str:
+    return f"{BATCHES}{batch_id}/parts/{shard:07d}-{generation:04d}-{sequence:04d}.part"
+
+
+def shard_of_part(key: str) -> int:
+    """The shard whose lines a part holds. Raises ValueError for a foreign name."""
+    return int(key.rsplit("/", 1)[-1].split("-", 1)[0])
+
+
+def output_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/output.jsonl"
+
+
+def errors_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/errors.jsonl"
+
+
+def manifest_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/manifest.json"
+
+
+def manifest_page(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/manifest.md"
+
+
+def outbox_object(name: str, file: str) -> str:
+    return f"{OUTBOX}{name}/{file}"
+
+
+def file_object(file_id: str) -> str:
+    return f"files/{file_id}"

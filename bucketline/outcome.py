@@ -1,0 +1,143 @@
+"""What became of one line: answered or failed, with every attempt it took.
+
+Comes in: the request, the answer or the last failure, and the attempts. Goes out: the one line of ``output.jsonl`` or
+``errors.jsonl`` as bytes, exactly as it will lie there, and the figures that the manifest folds. The provider's body
+is spliced in as it came, so nothing of it is parsed or spelled anew. Called by ``dispatch`` once per line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bucketline.failure import Billed, Code
+from bucketline.jsonl import escape_line_ends
+from bucketline.money import usd
+from bucketline.request import JsonScalar
+from bucketline.splice import dumps
+from bucketline.usage import Usage
+
+__all__ = ["Attempt", "Cost", "Outcome", "encode_outcome", "request_row_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one attempt cost. ``nanousd`` is None where a price or the usage is unknown.
+
+    ``maybe_nanousd`` is the most that a call which may have been billed can have cost (None: not even that is
+    known); it is never part of ``nanousd``. ``reported_nanousd`` is a gateway's own figure where it gave one.
+    """
+
+    nanousd: int | None = 0
+    maybe_nanousd: int | None = 0
+    price_key: str = ""  #: which price row applied, a key of the manifest's ``by_route`` unit prices
+    tier: str = "standard"
+    reported_nanousd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that left for a provider. ``kind`` is ``"ok"`` or a failure kind."""
+
+    provider: str
+    model: str
+    kind: str
+    status: int | None
+    started_s: float  #: unix time
+    latency_s: float
+    usage: Usage | None
+    cost: Cost
+    billed: Billed
+    request_id: str | None = None
+    served_model: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The entry of a line's ``attempt_log``."""
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "kind": self.kind,
+            "status_code": self.status,
+            "started_at": round(self.started_s, 3),
+            "latency_s": round(self.latency_s, 3),
+            "usage": None if self.usage is None else self.usage.document(),
+            "cost_usd": usd(self.cost.nanousd),
+            "billed": self.billed.value,
+            "maybe_billed_usd": usd(self.cost.maybe_nanousd),
+            "request_id": self.request_id,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of one line. ``code`` is None where it was answered; ``body`` is the answer or the last error body."""
+
+    line: int
+    custom_id: JsonScalar
+    requested_model: str
+    code: Code | None
+    message: str | None
+    attempts: tuple[Attempt, ...]
+    status: int | None = None
+    request_id: str | None = None
+    body: bytes | None = None
+    finish_reason: str | None = None
+    served_model: str | None = None
+    usage: Usage | None = None
+    raw: bytes | None = None
+    extra: dict[str, Any] | None = None  #: further members of the ``bucketline`` block
+
+    @property
+    def ok(self) -> bool:
+        return self.code is None
+
+
+def request_row_id(batch_id: str, line: int) -> str:
+    """The ``id`` of a line of the results: stable for a line of a batch, whoever processed it."""
+    return f"batch_req_{batch_id.removeprefix('batch_')}_{line}"
+
+
+def encode_outcome(batch_id: str, outcome: Outcome) -> bytes:
+    """One record of ``output.jsonl`` or ``errors.jsonl``, without the newline; valid JSON however odd the body.
+
+    Raises ValueError only when the body is not JSON; callers pass bodies that an adapter has parsed.
+    """
+    head = dumps({"id": request_row_id(batch_id, outcome.line), "custom_id": outcome.custom_id})
+    error = None if outcome.ok else {"code": outcome.code, "message": outcome.message}
+    tail = dumps({"error": error, "bucketline": _block(outcome)})
+    return escape_line_ends(head[:-1] + b',"response":' + _response(outcome) + b"," + tail[1:])
+
+
+def _response(outcome: Outcome) -> bytes:
+    if outcome.status is None:
+        return b"null"
+    head = dumps({"status_code": outcome.status, "request_id": outcome.request_id or ""})
+    return head[:-1] + b',"body":' + _one_line(outcome.body or b"null") + b"}"
+
+
+def _one_line(body: bytes) -> bytes:
+    """A JSON body on one line: outside strings a newline is mere space, inside them it cannot stand raw."""
+    return body.strip().replace(b"\r", b" ").replace(b"\n", b" ")
+
+
+def _block(outcome: Outcome) -> dict[str, Any]:
+    last = outcome.attempts[-1] if outcome.attempts else None
+    known = [a.cost.nanousd for a in outcome.attempts]
+    total = None if any(c is None for c in known) else sum(c for c in known if c is not None)
+    block: dict[str, Any] = {
+        "line": outcome.line,
+        "provider": last.provider if last else None,
+        "model": last.model if last else None,
+        "requested_model": outcome.requested_model,
+        "served_model": outcome.served_model,
+        "finish_reason": outcome.finish_reason,
+        "attempts": len(outcome.attempts),
+        "usage": None if outcome.usage is None else outcome.usage.document(),
+        "cost_usd": usd(total),
+        "latency_s": round(last.latency_s, 3) if last else None,
+    }
+    if len(outcome.attempts) > 1 or (outcome.attempts and not outcome.ok):
+        block["attempt_log"] = [attempt.document() for attempt in outcome.attempts]
+    if outcome.extra:
+        block.update(outcome.extra)
+    return block
