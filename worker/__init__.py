@@ -1,0 +1,1 @@
+"""The line of workers: shards, dispatch, providers, limits, records, the merge."""
