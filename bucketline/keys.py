@@ -1,0 +1,81 @@
+"""The names of all keys in Redis; nothing else spells one. ``arq:*`` keys belong to arq.
+
+| key                    | type   | written by          | read by            | lives                | if lost                         |
+| ---------------------- | ------ | ------------------- | ------------------ | -------------------- | ------------------------------- |
+| bl:batches             | zset   | submit              | status, sweep      | until gc             | rebuilt from the store          |
+| bl:b:ID                | hash   | submit, record      | everyone           | until gc             | rebuilt from the parts          |
+| bl:b:ID:done           | bitmap | record              | claim              | until finished       | rebuilt from the parts          |
+| bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | generations start above parts'  |
+| bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
+| bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
+| bl:source:DIGEST       | string | submit              | submit             | 30 days              | the same file may run again     |
+| bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
+| bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
+| bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BATCHES",
+    "QUEUE",
+    "WORKERS",
+    "batch_done",
+    "batch_ended",
+    "batch_generations",
+    "batch_hash",
+    "batch_open",
+    "finish_job_id",
+    "shard_job_id",
+    "source_claim",
+    "worker_hash",
+]
+
+BATCHES = "bl:batches"
+QUEUE = "bl:queue"
+WORKERS = "bl:workers"
+
+
+def batch_hash(batch_id: str) -> str:
+    """Hash: state, counts, money, deadline and flags of one batch."""
+    return f"bl:b:{batch_id}"
+
+
+def batch_done(batch_id: str) -> str:
+    """Bitmap: bit N is set when line N has its outcome."""
+    return f"bl:b:{batch_id}:done"
+
+
+def batch_generations(batch_id: str) -> str:
+    """Hash: shard → generation of its last claim."""
+    return f"bl:b:{batch_id}:gen"
+
+
+def batch_ended(batch_id: str) -> str:
+    """Bitmap: bit N is set when shard N is sealed to its last line."""
+    return f"bl:b:{batch_id}:ended"
+
+
+def batch_open(batch_id: str, shard: int) -> str:
+    """List: recorded outcomes of one shard that no part holds yet."""
+    return f"bl:b:{batch_id}:open:{shard}"
+
+
+def source_claim(digest: str) -> str:
+    """String: the batch that a source version or an idempotency key became."""
+    return f"bl:source:{digest}"
+
+
+def worker_hash(worker_id: str) -> str:
+    """Hash: what one worker process does at the moment."""
+    return f"bl:worker:{worker_id}"
+
+
+def shard_job_id(batch_id: str, shard: int) -> str:
+    """The arq job of one shard; unique, so a shard is never queued twice."""
+    return f"bl:{batch_id}:{shard}"
+
+
+def finish_job_id(batch_id: str) -> str:
+    """The arq job that merges and finishes a batch."""
+    return f"bl:{batch_id}:finish"

@@ -1,0 +1,68 @@
+-- Records outcomes of one batch: the first one of a line counts, and counters and money move with it.
+-- KEYS[1] hash of the batch   KEYS[2] bitmap of recorded lines   KEYS[3..] list of unsealed outcomes, one a shard
+-- ARGV: for each shard in KEYS order: N, the sums of its N outcomes as seven numbers
+--   "completed failed cancelled attempts nanousd unpriced tokens", then N times: line, the same seven numbers, outcome
+-- returns {"gone"} where there is no ledger, {"over"} where the batch has finished, else
+--   {"ok", {list length, refused outcome's position from 1 …} for each shard}
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return {'gone'} end
+if redis.call('HEXISTS', KEYS[1], 'finished_s') == 1 then return {'over'} end
+
+local names = {'completed', 'failed', 'cancelled', 'attempts', 'nanousd', 'unpriced', 'tokens'}
+local sums = {0, 0, 0, 0, 0, 0, 0}
+local function add(text)
+  local i = 1
+  for number in string.gmatch(text, '%-?%d+') do
+    sums[i] = sums[i] + tonumber(number)
+    i = i + 1
+  end
+end
+
+local answer = {'ok'}
+local at = 1
+for k = 3, #KEYS do
+  local n = tonumber(ARGV[at])
+  local total = ARGV[at + 1]
+  local first = at + 2
+  local bits, outcomes = {}, {}
+  for i = 0, n - 1 do
+    bits[#bits + 1] = 'SET'
+    bits[#bits + 1] = 'u1'
+    bits[#bits + 1] = ARGV[first + 3 * i]
+    bits[#bits + 1] = 1
+  end
+  local before = redis.call('BITFIELD', KEYS[2], unpack(bits))
+  local result = {0}
+  for i = 0, n - 1 do
+    if before[i + 1] == 0 then
+      outcomes[#outcomes + 1] = ARGV[first + 3 * i + 2]
+    else
+      result[#result + 1] = i + 1
+    end
+  end
+  if #outcomes == n then
+    add(total)
+  else
+    for i = 0, n - 1 do
+      if before[i + 1] == 0 then add(ARGV[first + 3 * i + 1]) end
+    end
+  end
+  if #outcomes > 0 then
+    result[1] = redis.call('RPUSH', KEYS[k], unpack(outcomes))
+  else
+    result[1] = redis.call('LLEN', KEYS[k])
+  end
+  answer[#answer + 1] = result
+  at = first + 3 * n
+end
+
+local now = redis.call('HMGET', KEYS[1], unpack(names))
+local fields = {}
+for i = 1, #names do
+  if sums[i] ~= 0 then
+    fields[#fields + 1] = names[i]
+    fields[#fields + 1] = string.format('%.0f', (tonumber(now[i]) or 0) + sums[i])
+  end
+end
+if #fields > 0 then redis.call('HSET', KEYS[1], unpack(fields)) end
+return answer

@@ -1,0 +1,97 @@
+"""The queue: tickets for shards, through arq.
+
+Comes in: a batch whose document is in the store. Goes out: one arq job a shard, named by ``keys.shard_job_id``, and the
+job that finishes a batch. The queue's score is a rank, not a time: a band for each priority, and inside it the next
+free place for each shard of a batch, counted from the head of the line, so that batches interleave one shard each and
+a small one does not wait behind a large one. Jobs travel as JSON, never as pickle: whoever can write to Redis must not
+be able to run code here. This file and ``worker/service.py`` are the only ones that know arq.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from arq.connections import ArqRedis
+from arq.constants import job_key_prefix
+from arq.jobs import serialize_job
+
+from bucketline import keys
+from bucketline.shard import Shard
+
+__all__ = ["FINISH_JOB", "SHARD_JOB", "Ticket", "band_of", "decode_job", "encode_job", "enqueue_finish", "enqueue_shards"]
+
+SHARD_JOB = "run_shard"
+FINISH_JOB = "finish_batch"
+_JOB_LIFE_MS = 30 * 24 * 3600 * 1000  #: a ticket outlives any sensible queue
+_BAND = 1e9  #: places in one priority's band; all ranks stay below any clock's milliseconds
+
+Ticket = tuple[str, int, int, int, int, int]  #: batch, shard, first line, offset, bytes, lines
+
+
+def encode_job(job: dict[str, Any]) -> bytes:
+    """arq's job as JSON; what cannot be spelled (an exception as a result) becomes its class name."""
+    return orjson.dumps(job, default=lambda value: type(value).__name__)
+
+
+def decode_job(raw: bytes) -> dict[str, Any]:
+    job: dict[str, Any] = orjson.loads(raw)
+    return job
+
+
+def band_of(priority: int) -> float:
+    """The first rank of a priority's band; 9 goes before 0."""
+    return (9 - priority) * _BAND
+
+
+async def enqueue_shards(
+    redis: ArqRedis, batch_id: str, shards: Iterable[Shard], priority: int, *, block: int = 500
+) -> int:
+    """Queue tickets for shards; those queued already stay where they are. Returns how many were offered."""
+    place = await _head(redis, priority)
+    count = 0
+    pending: list[tuple[str, bytes, float]] = []
+    for shard in shards:
+        ticket: Ticket = (
+            batch_id, shard.number, shard.first_line, shard.offset_bytes, shard.size_bytes, shard.lines,
+        )
+        pending.append((keys.shard_job_id(batch_id, shard.number), _job(SHARD_JOB, ticket), place + count))
+        count += 1
+        if len(pending) >= block:
+            await _offer(redis, pending)
+            pending.clear()
+    await _offer(redis, pending)
+    return count
+
+
+async def enqueue_finish(redis: ArqRedis, batch_id: str) -> None:
+    """Queue the merge of a batch, before all shards that wait."""
+    await _offer(redis, [(keys.finish_job_id(batch_id), _job(FINISH_JOB, (batch_id,)), 0.0)])
+
+
+async def _offer(redis: ArqRedis, jobs: Sequence[tuple[str, bytes, float]]) -> None:
+    """Write jobs and their places; neither is touched where it exists, so offering twice is harmless."""
+    if not jobs:
+        return
+    pipe = redis.pipeline(transaction=True)
+    for job_id, job, _ in jobs:
+        pipe.set(job_key_prefix + job_id, job, px=_JOB_LIFE_MS, nx=True)
+    pipe.zadd(keys.QUEUE, {job_id: rank for job_id, _, rank in jobs}, nx=True)
+    await pipe.execute()
+
+
+async def _head(redis: ArqRedis, priority: int) -> float:
+    """The rank of the first ticket of a priority that still waits or runs; the band's start when there is none."""
+    low = band_of(priority) + 1
+    found = await redis.zrange(
+        keys.QUEUE, low, low + _BAND - 2, byscore=True, offset=0, num=1, withscores=True  # type: ignore[arg-type]
+    )
+    return float(found[0][1]) if found else low
+
+
+def _job(function: str, args: Sequence[Any]) -> bytes:
+    raw = serialize_job(function, tuple(args), {}, None, int(time.time() * 1000), serializer=encode_job)
+    assert raw is not None
+    return raw

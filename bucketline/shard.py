@@ -1,0 +1,77 @@
+"""A shard: a byte range of the input that one job works off.
+
+Comes in: the records of the input while it streams past at submit. Goes out: ``Shard`` records in order, and the
+ticket that stands for one on the queue. The first shards of a batch are small, so that a small batch spreads over
+the fleet at once; later ones are large, so that a large batch costs little to queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bucketline.jsonl import Record
+
+__all__ = ["Shard", "ShardCutter", "lines_of_shard"]
+
+#: lines a shard may hold, by its number: ten small ones, then twice as many every ten, up to the last figure
+_FIRST_LINES, _MOST_LINES, _STEP = 25, 400, 10
+_MOST_BYTES = 1024 * 1024  #: a shard is read at once; only a single longer line makes a larger one
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One byte range. ``lines`` counts its records, ``first_line`` is the physical number of the first one."""
+
+    number: int
+    first_line: int
+    offset_bytes: int
+    size_bytes: int
+    lines: int
+
+
+def lines_of_shard(number: int) -> int:
+    """How many lines the shard of that number may hold."""
+    return min(_MOST_LINES, _FIRST_LINES << min(number // _STEP, 10))
+
+
+class ShardCutter:
+    """Cuts shards from records as they pass; call ``finish`` after the last record."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._first: Record | None = None
+        self._end_bytes = 0
+        self._lines = 0
+
+    def add(self, record: Record) -> Shard | None:
+        """Take one record; returns the shard before it when that one is full."""
+        full = None
+        if self._first is not None and self._is_full(record):
+            full = self._cut()
+        if self._first is None:
+            self._first = record
+        self._lines += 1
+        self._end_bytes = record.offset_bytes + record.size_bytes
+        return full
+
+    def finish(self) -> Iterator[Shard]:
+        """The last shard, where there is one."""
+        if self._first is not None:
+            yield self._cut()
+
+    def _is_full(self, record: Record) -> bool:
+        if self._lines >= lines_of_shard(self._number):
+            return True
+        start = self._first.offset_bytes if self._first else 0
+        return record.offset_bytes + record.size_bytes - start > _MOST_BYTES
+
+    def _cut(self) -> Shard:
+        first = self._first
+        assert first is not None
+        shard = Shard(
+            self._number, first.line, first.offset_bytes, self._end_bytes - first.offset_bytes, self._lines
+        )
+        self._number += 1
+        self._first, self._lines = None, 0
+        return shard
