@@ -49,8 +49,11 @@ def open_redis(url: str, *, timeout_s: float = 5.0) -> ArqRedis:
     codec: dict[str, Any] = {"job_serializer": encode_job, "job_deserializer": decode_job}
     try:
         if parts.scheme.endswith("+sentinel"):
-            return ArqRedis(pool_or_conn=_sentinel_pool(url, options), **codec)
-        return ArqRedis(pool_or_conn=ConnectionPool.from_url(url, **options), **codec)
+            redis = ArqRedis(pool_or_conn=_sentinel_pool(url, options), **codec)
+        else:
+            redis = ArqRedis(pool_or_conn=ConnectionPool.from_url(url, **options), **codec)
+        redis.auto_close_connection_pool = True  # the pool is this client's own: aclose() ends its connections
+        return redis
     except ValueError as error:
         raise ConfigError(f"The Redis address {safe_address(url)!r} is not understood: {error}.") from None
 
