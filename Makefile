@@ -1,0 +1,43 @@
+# `make` alone lists what there is. Needs a POSIX shell and Python 3.11 or newer, nothing else.
+
+BIN = .venv/bin
+CASES ?=
+PYTEST = $(BIN)/python -m pytest
+
+.PHONY: help demo test check replay clean constraints
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/ready ## a real batch through simulated providers in bad weather; needs no key
+	@$(BIN)/bucketline demo
+
+test: .venv/ready-dev ## every test: unit, then integration with real servers
+	@$(PYTEST) tests/unit
+	@$(PYTEST) -n 2 --dist loadfile tests/integration
+
+check: .venv/ready-dev ## lint, format, types, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+replay: .venv/ready-dev ## known faults, case by case: make replay CASES="DIR…"
+	@$(BIN)/python -m tests.replay $(CASES)
+
+clean: ## remove the environment and every cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find bucketline producer worker tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: .venv/ready-dev ## write constraints.txt anew from what is installed
+	@{ echo '# Versions that every test has passed with; pyproject.toml has the bounds. Written by `make constraints`.'; \
+	  $(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==[^ ]+$$'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+.venv/ready: pyproject.toml constraints.txt scripts/setup
+	@scripts/setup
+	@touch $@
+
+.venv/ready-dev: pyproject.toml constraints.txt scripts/setup
+	@scripts/setup dev
+	@touch $@ .venv/ready
