@@ -227,7 +227,7 @@ def _provider(name: str, given: ProviderSettings) -> Provider:
         limits=_limits(given),
         model_limits=MappingProxyType({model: _limits(limits) for model, limits in given.models.items()}),
         headers=MappingProxyType(dict(given.headers)),
-        price_as=given.price_as or (preset.price_as if preset and preset.price_as else name),
+        price_as=given.price_as or (preset.price_as if preset and preset.price_as else preset_name or name),
         stream=given.stream if given.stream != "auto" or preset is None else preset.stream,
         region=given.region,
         project=given.project,

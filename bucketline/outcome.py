@@ -13,6 +13,7 @@ from typing import Any
 from bucketline.failure import Billed, Code
 from bucketline.jsonl import escape_line_ends
 from bucketline.money import usd
+from bucketline.rates import Step
 from bucketline.request import JsonScalar
 from bucketline.splice import dumps
 from bucketline.usage import Usage
@@ -25,14 +26,21 @@ class Cost:
     """What one attempt cost. ``nanousd`` is None where a price or the usage is unknown.
 
     ``maybe_nanousd`` is the most that a call which may have been billed can have cost (None: not even that is
-    known); it is never part of ``nanousd``. ``reported_nanousd`` is a gateway's own figure where it gave one.
+    known); it is never part of ``nanousd``. ``reported_nanousd`` is a gateway's own figure where it gave one: then it
+    is ``nanousd``, and ``computed_nanousd`` is what our prices say.
     """
 
     nanousd: int | None = 0
     maybe_nanousd: int | None = 0
-    price_key: str = ""  #: which price row applied, a key of the manifest's ``by_route`` unit prices
+    price: Step | None = None  #: the row of the price list that applied
     tier: str = "standard"
     reported_nanousd: int | None = None
+    computed_nanousd: int | None = None
+
+    @property
+    def price_key(self) -> str:
+        """The key of the price row among the manifest's ``by_route`` rows; empty where there was no price."""
+        return "" if self.price is None else self.price.key
 
 
 @dataclass(frozen=True, slots=True)
