@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test check replay clean constraints
+.PHONY: help demo test check fix replay clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,10 @@ check: .venv/ready-dev ## lint, format, types, import rules
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+fix: .venv/ready-dev ## format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
 
 replay: .venv/ready-dev ## known faults, case by case: make replay CASES="DIR…"
 	@$(BIN)/python -m tests.replay $(CASES)
