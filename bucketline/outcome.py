@@ -42,6 +42,18 @@ class Cost:
         """The key of the price row among the manifest's ``by_route`` rows; empty where there was no price."""
         return "" if self.price is None else self.price.key
 
+    def document(self) -> dict[str, Any]:
+        """What else a line says of an attempt's price: the row, an unusual tier, a gateway's figure beside ours."""
+        entry: dict[str, Any] = {}
+        if self.price is not None:
+            entry["price"] = self.price.key
+        if self.tier != "standard":
+            entry["tier"] = self.tier
+        if self.reported_nanousd is not None:
+            entry["reported_usd"] = usd(self.reported_nanousd)
+            entry["computed_usd"] = usd(self.computed_nanousd)
+        return entry
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -61,7 +73,7 @@ class Attempt:
 
     def document(self) -> dict[str, Any]:
         """The entry of a line's ``attempt_log``."""
-        return {
+        entry = {
             "provider": self.provider,
             "model": self.model,
             "kind": self.kind,
@@ -74,6 +86,10 @@ class Attempt:
             "maybe_billed_usd": usd(self.cost.maybe_nanousd),
             "request_id": self.request_id,
         }
+        if self.served_model is not None:
+            entry["served_model"] = self.served_model
+        entry.update(self.cost.document())
+        return entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,8 @@ def _block(outcome: Outcome) -> dict[str, Any]:
     }
     if len(outcome.attempts) > 1 or (outcome.attempts and not outcome.ok):
         block["attempt_log"] = [attempt.document() for attempt in outcome.attempts]
+    elif last:
+        block.update(last.cost.document())
     if outcome.extra:
         block.update(outcome.extra)
     return block

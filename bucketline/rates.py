@@ -206,7 +206,8 @@ def make_step(
     """A row with its key. Prices are kept in the one shortest spelling. Raises ConfigError for a bad amount."""
     given = (name for name in (*CLASSES, "request") if unit_prices.get(name) is not None)
     texts = {name: decimal_text(unit_prices[name]) for name in given}
-    identity = [model, tier, str(over_input_tokens), source, *(f"{name}={text}" for name, text in texts.items())]
+    prices = (f"{name}={text}" for name, text in texts.items())
+    identity = [model, tier, str(over_input_tokens), source, str(date), *prices]
     key = sha256("\n".join(identity).encode()).hexdigest()[:10]
     return Step(key, model, tier, over_input_tokens, texts, source, date, Rates.from_prices(texts))
 
