@@ -74,7 +74,9 @@ class BatchOptions(BaseModel):
     window_s: float | None = Field(None, description="from submit to deadline; absent: no deadline")
     priority: int = Field(5, ge=0, le=9, description="higher goes first")
     metadata: dict[str, str] = Field(default_factory=dict)
-    on_quota: Literal["wait", "fail"] = Field("wait", description="when an account is exhausted or a key bad")
+    on_quota: Literal["wait", "fail"] | None = Field(
+        None, description="when an account is exhausted or a key bad; absent: as the configuration says"
+    )
     on_truncated: Literal["mark", "raise"] = "mark"
     min_quality: float | None = None
     dedupe: bool = False

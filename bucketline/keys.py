@@ -5,12 +5,14 @@
 | bl:batches             | zset   | submit              | status, sweep      | until gc             | rebuilt from the store          |
 | bl:b:ID                | hash   | submit, record      | everyone           | until gc             | rebuilt from the parts          |
 | bl:b:ID:done           | bitmap | record              | claim              | until finished       | rebuilt from the parts          |
-| bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | generations start above parts'  |
+| bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | they follow the clock           |
 | bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
 | bl:source:DIGEST       | string | submit              | submit             | 30 days              | the same file may run again     |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
 | bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
+| bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
+| bl:sweeper             | string | sweep               | sweep              | seconds              | another process sweeps          |
 | bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
 """
 
@@ -19,6 +21,8 @@ from __future__ import annotations
 __all__ = [
     "BATCHES",
     "QUEUE",
+    "SUBMITTING",
+    "SWEEPER",
     "WORKERS",
     "batch_done",
     "batch_ended",
@@ -34,6 +38,8 @@ __all__ = [
 BATCHES = "bl:batches"
 QUEUE = "bl:queue"
 WORKERS = "bl:workers"
+SUBMITTING = "bl:submitting"
+SWEEPER = "bl:sweeper"
 
 
 def batch_hash(batch_id: str) -> str:

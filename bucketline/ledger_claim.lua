@@ -9,6 +9,10 @@ if not state then return {'gone'} end
 if redis.call('HEXISTS', KEYS[1], 'finished_s') == 1 or redis.call('GETBIT', KEYS[5], ARGV[1]) == 1 then
   return {'ended'}
 end
-local generation = redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
+-- Generations follow the clock, so that they grow even after Redis was emptied: parts are named by them.
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local generation = math.max((tonumber(redis.call('HGET', KEYS[3], ARGV[1])) or 0) + 1, now_ms)
+redis.call('HSET', KEYS[3], ARGV[1], string.format('%.0f', generation))
 local bits = redis.call('GETRANGE', KEYS[2], ARGV[2], ARGV[3])
 return {'ok', generation, bits, redis.call('LRANGE', KEYS[4], 0, -1)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from arq.connections import ArqRedis
@@ -27,8 +27,18 @@ SHARD_JOB = "run_shard"
 FINISH_JOB = "finish_batch"
 _JOB_LIFE_MS = 30 * 24 * 3600 * 1000  #: a ticket outlives any sensible queue
 _BAND = 1e9  #: places in one priority's band; all ranks stay below any clock's milliseconds
+_FIRST = 0.5  #: before every band; arq takes a rank of zero for an absent job
 
-Ticket = tuple[str, int, int, int, int, int]  #: batch, shard, first line, offset, bytes, lines
+
+class Ticket(NamedTuple):
+    """What stands for one shard on the queue."""
+
+    batch_id: str
+    shard: int
+    first_line: int
+    offset_bytes: int
+    size_bytes: int
+    lines: int
 
 
 def encode_job(job: dict[str, Any]) -> bytes:
@@ -54,8 +64,8 @@ async def enqueue_shards(
     count = 0
     pending: list[tuple[str, bytes, float]] = []
     for shard in shards:
-        ticket: Ticket = (
-            batch_id, shard.number, shard.first_line, shard.offset_bytes, shard.size_bytes, shard.lines,
+        ticket = Ticket(
+            batch_id, shard.number, shard.first_line, shard.offset_bytes, shard.size_bytes, shard.lines
         )
         pending.append((keys.shard_job_id(batch_id, shard.number), _job(SHARD_JOB, ticket), place + count))
         count += 1
@@ -68,7 +78,7 @@ async def enqueue_shards(
 
 async def enqueue_finish(redis: ArqRedis, batch_id: str) -> None:
     """Queue the merge of a batch, before all shards that wait."""
-    await _offer(redis, [(keys.finish_job_id(batch_id), _job(FINISH_JOB, (batch_id,)), 0.0)])
+    await _offer(redis, [(keys.finish_job_id(batch_id), _job(FINISH_JOB, (batch_id,)), _FIRST)])
 
 
 async def _offer(redis: ArqRedis, jobs: Sequence[tuple[str, bytes, float]]) -> None:

@@ -143,6 +143,9 @@ class RetrySettings(_Section):
     max_delay_s: Annotated[float, Field(ge=0)] = Field(30.0, description="no backoff of our own is longer")
     request_timeout_s: Seconds = Field(600.0, description="one call's longest life, from when it is sent")
     connect_timeout_s: Seconds = Field(10.0, description="to make a connection")
+    on_quota: Literal["wait", "fail"] = Field(
+        "wait", description="when an account is exhausted or a key bad: lines wait for an operator, or fail"
+    )
     max_attempts_total: Count | None = Field(None, description="calls in all over every route; absent: their sum")
 
 
@@ -178,6 +181,7 @@ class Settings(_Section):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     inbox: InboxSettings = Field(default_factory=InboxSettings)
+    max_line_bytes: Count = Field(32 * 1024 * 1024, description="a longer line is refused")
     allow_evicting_redis: bool = Field(False, description="run although Redis may evict keys")
 
 

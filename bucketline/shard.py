@@ -45,8 +45,13 @@ class ShardCutter:
         self._lines = 0
 
     def add(self, record: Record) -> Shard | None:
-        """Take one record; returns the shard before it when that one is full."""
+        """Take one record; returns the shard before it when that one is full.
+
+        A line over the cap belongs to no shard: it is rejected at submit and never read again.
+        """
         full = None
+        if record.oversized:
+            return self._cut() if self._first is not None else None
         if self._first is not None and self._is_full(record):
             full = self._cut()
         if self._first is None:

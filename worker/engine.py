@@ -1,0 +1,115 @@
+"""The composition root of the line: real things are plugged together here, once, for one process.
+
+Comes in: the settings, the open store and Redis. Goes out: an ``Engine`` whose parts know nothing of each other but
+what they were given. Called by ``service`` (workers) and ``local`` (``run`` and ``demo``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis
+
+from bucketline.catalog import Catalog
+from bucketline.ledger import Ledger
+from bucketline.prices import PriceBook
+from bucketline.settings import Settings
+from bucketline.store import Store
+from worker.control import Control
+from worker.credentials import Credentials
+from worker.dispatch import Dispatcher
+from worker.health import Health
+from worker.likely import Likely
+from worker.limiter import Gate
+from worker.record import Recorder
+from worker.shard import ShardRunner
+from worker.transport import Transport
+from worker.turnstile import Turnstile
+
+__all__ = ["Engine", "build_engine", "new_worker_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything of one process, in the order in which it is closed."""
+
+    settings: Settings
+    worker_id: str
+    redis: ArqRedis
+    store: Store
+    ledger: Ledger
+    catalog: Catalog
+    prices: PriceBook
+    gate: Gate
+    health: Health
+    control: Control
+    recorder: Recorder
+    transport: Transport
+    turnstile: Turnstile
+    runner: ShardRunner
+    stopping: asyncio.Event
+
+    async def start(self) -> None:
+        await self.gate.start()
+        self.control.start()
+        self.recorder.start()
+
+    async def close(self) -> None:
+        """Answers first: what is recorded must be written before the permits and connections go."""
+        await self.recorder.close()
+        await self.control.close()
+        await self.gate.close()
+        await self.transport.close()
+
+
+def new_worker_id() -> str:
+    """Unique over the fleet, and readable: host, process, four random digits."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
+    """Plug one process together; nothing runs until ``start``."""
+    worker_id = new_worker_id()
+    worker = settings.worker
+    stopping = asyncio.Event()
+    ledger = Ledger(redis)
+    catalog = Catalog(settings)
+    prices = PriceBook(settings)
+    gate = Gate(redis, worker_id)
+    health = Health(time.time)
+    control = Control(ledger, time.time)
+    recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
+    transport = Transport(connect_timeout_s=settings.retry.connect_timeout_s)
+    turnstile = Turnstile(worker.concurrency)
+    dispatcher = Dispatcher(
+        catalog=catalog,
+        gate=gate,
+        turnstile=turnstile,
+        transport=transport,
+        credentials=Credentials(),
+        health=health,
+        likely=Likely(),
+        prices=prices,
+        retry=settings.retry,
+    )
+    runner = ShardRunner(
+        store=store,
+        ledger=ledger,
+        control=control,
+        recorder=recorder,
+        dispatcher=dispatcher,
+        settings=worker,
+        line_cap_bytes=settings.max_line_bytes,
+        landing_s=settings.retry.request_timeout_s,
+        monotonic=time.monotonic,
+        stopping=stopping,
+    )
+    return Engine(
+        settings, worker_id, redis, store, ledger, catalog, prices, gate, health, control, recorder, transport,
+        turnstile, runner, stopping,
+    )

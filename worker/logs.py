@@ -1,0 +1,40 @@
+"""Logs: what happened, in ids, counts, kinds and durations; JSON in a service, readable on a terminal.
+
+Called once by each command to set the form, and by every module for its logger. Prompts, answers and keys have no way
+in: events carry named fields, and no caller passes a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+__all__ = ["logger", "set_up_logs"]
+
+
+def logger(name: str) -> Any:
+    """The logger of a module."""
+    return structlog.get_logger(name)
+
+
+def set_up_logs(*, level: str = "INFO", json: bool | None = None) -> None:
+    """Send events to stderr: JSON when it is no terminal or ``json`` says so. arq's own log follows at WARNING."""
+    as_json = (not sys.stderr.isatty()) if json is None else json
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=True)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")
+    logging.getLogger("arq").setLevel(logging.ERROR)

@@ -1,0 +1,170 @@
+"""Parts to results: a pure function of the parts, in input order.
+
+Comes in: the batch's document and its part objects. Goes out: ``output.jsonl`` and ``errors.jsonl`` with their digests,
+and the fold of all parts' tallies. Lines are copied as bytes; nothing of them is parsed. Running it twice writes the
+same bytes. One shard's parts are in memory at a time. Called by ``finish``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from bucketline.batch import BatchDocument
+from bucketline.errors import BucketlineError
+from bucketline.jsonl import records
+from bucketline.layout import errors_object, output_object, parts_prefix, rejects_object, shard_of_part
+from bucketline.part import Part, parse_header
+from bucketline.splice import loads
+from bucketline.store import NotFound, Store, Writer
+from bucketline.tally import Tally
+
+__all__ = ["Digest", "LinesMissing", "Merged", "merge"]
+
+
+class LinesMissing(BucketlineError):
+    """Shards whose parts do not hold all their lines; ``shards`` are to be worked off again."""
+
+    def __init__(self, batch_id: str, shards: tuple[int, ...]) -> None:
+        super().__init__(f"{batch_id}: the parts of {len(shards)} shards lack lines; they are taken up again.")
+        self.shards = shards
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """One written object, as the manifest lists it."""
+
+    lines: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge wrote."""
+
+    output: Digest
+    errors: Digest
+    tally: Tally
+
+
+@dataclass(slots=True)
+class _Sink:
+    writer: Writer
+    lines: int = 0
+
+    async def write(self, data: bytes, lines: int) -> None:
+        if lines:
+            await self.writer.write(data)
+            self.lines += lines
+
+    def digest(self) -> Digest:
+        return Digest(self.lines, self.writer.size_bytes, self.writer.sha256)
+
+
+async def merge(store: Store, document: BatchDocument) -> Merged:
+    """Write the results of a batch. Raises LinesMissing before anything is visible, and the store's errors."""
+    tally = Tally()
+    rejects = await _rejects(store, document, tally)
+    missing: list[int] = []
+    async with (
+        store.writer(output_object(document.id)) as output_writer,
+        store.writer(errors_object(document.id)) as errors_writer,
+    ):
+        output, errors = _Sink(output_writer), _Sink(errors_writer)
+        pending = iter(rejects)
+        reject = next(pending, None)
+        parts = _by_shard(store, document)
+        async for number, shard_parts in parts:
+            first, _, _, count = document.shards[number]
+            last = document.shards[number + 1][0] - 1 if number + 1 < len(document.shards) else document.last_line
+            chosen = _choose(shard_parts)
+            own_rejects = []
+            while reject is not None and reject[0] <= last:
+                own_rejects.append(reject)
+                reject = next(pending, None)
+            in_shard = sum(1 for line, _ in own_rejects if line >= first)
+            if len(chosen) + in_shard < count:
+                missing.append(number)
+            await _write(chosen, own_rejects, output, errors)
+            tally.merge(_fold(shard_parts, chosen))
+        while reject is not None:
+            await errors.write(reject[1] + b"\n", 1)
+            reject = next(pending, None)
+        if missing:
+            raise LinesMissing(document.id, tuple(missing))
+    return Merged(output.digest(), errors.digest(), tally)
+
+
+_Line = tuple[int, bool, bytes]  #: line number, answered, bytes with the newline
+
+
+async def _rejects(store: Store, document: BatchDocument, tally: Tally) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    if document.rejected:
+        async for record in records(store.read(rejects_object(document.id))):
+            parsed = loads(record.raw)
+            tally.add_line(parsed)
+            found.append((parsed["bucketline"]["line"], record.raw))
+    return found
+
+
+async def _by_shard(
+    store: Store, document: BatchDocument
+) -> AsyncIterator[tuple[int, list[tuple[Part, bytes]]]]:
+    """Every shard in order with its parts in key order; a shard without a part has an empty list."""
+    next_shard = 0
+    held: list[tuple[Part, bytes]] = []
+    async for stat in store.list(parts_prefix(document.id)):
+        number = shard_of_part(stat.key)
+        while next_shard < number:
+            yield next_shard, held
+            held = []
+            next_shard += 1
+        raw = await _get(store, stat.key)
+        if raw is not None:
+            held.append((parse_header(stat.key, raw), raw))
+    while next_shard < len(document.shards):
+        yield next_shard, held
+        held = []
+        next_shard += 1
+
+
+async def _get(store: Store, key: str) -> bytes | None:
+    try:
+        return await store.get(key)
+    except NotFound:
+        return None
+
+
+def _choose(parts: list[tuple[Part, bytes]]) -> dict[int, _Line]:
+    """The shard's lines in order; where parts overlap the first in key order counts."""
+    chosen: dict[int, _Line] = {}
+    for part, raw in parts:
+        for line, ok, at, size in part.places:
+            if line not in chosen:
+                chosen[line] = (line, ok, raw[at : at + size])
+    return dict(sorted(chosen.items())) if len(parts) > 1 else chosen
+
+
+async def _write(
+    chosen: dict[int, _Line], rejects: list[tuple[int, bytes]], output: _Sink, errors: _Sink
+) -> None:
+    answered = [data for _, ok, data in chosen.values() if ok]
+    failed = [(line, data) for line, ok, data in chosen.values() if not ok]
+    failed += [(line, raw + b"\n") for line, raw in rejects]
+    failed.sort()
+    await output.write(b"".join(answered), len(answered))
+    await errors.write(b"".join(data for _, data in failed), len(failed))
+
+
+def _fold(parts: list[tuple[Part, bytes]], chosen: dict[int, _Line]) -> Tally:
+    """The parts' own tallies where no line is in two parts, else the tally of the chosen lines."""
+    tally = Tally()
+    if sum(len(part.places) for part, _ in parts) == len(chosen):
+        for part, _ in parts:
+            tally.merge(Tally.from_document(part.tally))
+    else:
+        for _, _, data in chosen.values():
+            tally.add_line(loads(data))
+    return tally

@@ -1,0 +1,202 @@
+"""A worker: takes shards from the queue, keeps their leases, and lives on when Redis goes away.
+
+Comes in: tickets through arq. Goes out: shards worked off by ``shard``, batches finished by ``finish``. arq's own mark
+of a running job is the lease: short, and renewed here while the shard runs, so that a dead worker's shard is taken up
+within seconds and a healthy one may run for a day. arq's loop ends on a lost connection; it is started again while the
+open calls go on. ``bucketline work`` and ``arq worker.service.WorkerSettings`` both run ``serve``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from arq.worker import Retry, Worker, func
+from redis.exceptions import RedisError
+
+from bucketline import keys
+from bucketline.connect import connect_redis
+from bucketline.errors import ConfigError
+from bucketline.ledger import LedgerGone
+from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish
+from bucketline.settings import Settings, load_settings
+from bucketline.store import StoreError, open_store
+from worker.engine import Engine, build_engine
+from worker.finish import finish_batch
+from worker.lease import Leases
+from worker.logs import logger, set_up_logs
+from worker.merge import LinesMissing
+from worker.recover import recover
+from worker.shard import ShardEnd
+from worker.sweep import Sweep
+from worker.take import choose
+
+__all__ = ["LineWorker", "WorkerSettings", "open_engine", "serve"]
+
+_log = logger(__name__)
+
+_READ_LIMIT = 2000  #: running shards stay in the queue, so a worker must read past all of the fleet's
+_MOST_SHARDS = 1000  #: the real bound is the room for lines
+_HAND_BACK_S = 1.0
+
+
+class LineWorker(Worker):
+    """arq's worker with two changes: a short lease, and only as many shards as there is room for."""
+
+    def __init__(self, engine: Engine) -> None:
+        settings = engine.settings.worker
+        super().__init__(
+            functions=[func(_run_shard, name=SHARD_JOB), func(_finish, name=FINISH_JOB)],
+            queue_name=keys.QUEUE,
+            redis_pool=engine.redis,
+            handle_signals=False,
+            max_jobs=_MOST_SHARDS,
+            job_timeout=settings.job_timeout_s + engine.settings.retry.request_timeout_s + 300,
+            keep_result=0,
+            poll_delay=settings.poll_s,
+            queue_read_limit=_READ_LIMIT,
+            max_tries=1_000_000_000,
+            ctx={"engine": engine},
+            job_serializer=encode_job,
+            job_deserializer=decode_job,
+            log_results=False,
+        )
+        self._engine = engine
+        self.in_progress_timeout_s = settings.lease_s
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        """Leave out what others hold (one command for all of them), then take what there is room for."""
+        if not job_ids or self._engine.stopping.is_set():
+            return
+        marks = await self.pool.mget([in_progress_key_prefix + job_id.decode() for job_id in job_ids])
+        here = self._engine.runner.open_jobs()
+        free = [
+            job_id.decode()
+            for job_id, mark in zip(job_ids, marks, strict=True)
+            if mark is None and job_id.decode() not in here
+        ]
+        chosen = choose(free, self._engine.runner.open_by_batch(), self._engine.runner.room_lines, 50)
+        await super().start_jobs([job_id.encode() for job_id in chosen])
+
+
+async def _run_shard(ctx: dict[str, Any], *ticket: Any) -> None:
+    engine: Engine = ctx["engine"]
+    number = Ticket(*ticket)
+    end = await engine.runner.run(number)
+    if end is ShardEnd.HAND_BACK:
+        raise Retry(defer=None if engine.stopping.is_set() else 0)
+    if end is ShardEnd.LAST:
+        await enqueue_finish(engine.redis, number.batch_id)
+
+
+async def _finish(ctx: dict[str, Any], batch_id: str) -> None:
+    engine: Engine = ctx["engine"]
+    try:
+        await finish_batch(batch_id, engine.store, engine.ledger, engine.settings, time.time)
+    except LinesMissing as error:
+        _log.error("lines_missing", batch=batch_id, shards=len(error.shards))
+        await engine.ledger.forget(batch_id)
+        await recover(batch_id, engine.store, engine.ledger, engine.redis)
+    except (LedgerGone, StoreError) as error:
+        _log.warning("finish_put_off", batch=batch_id, reason=str(error))
+        raise Retry from None
+
+
+@contextlib.asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+    """Connect to Redis and the store, start one process's parts, and end them in order."""
+    if not settings.redis_url:
+        raise ConfigError("No redis_url is configured; set it in bucketline.toml or BUCKETLINE_REDIS_URL.")
+    if not settings.store:
+        raise ConfigError("No store is configured; set it in bucketline.toml or BUCKETLINE_STORE.")
+    redis = await connect_redis(settings.redis_url)
+    store = open_store(settings.store)
+    engine = build_engine(settings, redis, store)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.close()
+        await store.close()
+        await redis.aclose()
+
+
+async def serve(engine: Engine, stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set; then take nothing new, let answers land, hand the rest back."""
+    leases = Leases(engine)
+    sweep = Sweep(engine)
+    helpers = [asyncio.create_task(leases.run()), asyncio.create_task(sweep.run())]
+    line = asyncio.create_task(_line(engine))
+    try:
+        await stop.wait()
+    finally:
+        engine.stopping.set()
+        await engine.runner.drained()
+        line.cancel()
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(line, *helpers, return_exceptions=True)
+        await leases.farewell()
+
+
+async def _line(engine: Engine) -> None:
+    """arq's loop, started again whenever Redis ends it; jobs that run go on meanwhile."""
+    delay_s = 0.1
+    while not engine.stopping.is_set():
+        worker = LineWorker(engine)
+        began = time.monotonic()
+        try:
+            await worker.async_run()
+        except (RedisError, OSError) as error:
+            _log.warning("redis_away", error=type(error).__name__)
+        finally:
+            if worker.main_task is not None:
+                worker.main_task.cancel()
+        delay_s = 0.1 if time.monotonic() - began > 10 else min(2.0, 2 * delay_s)
+        await asyncio.sleep(delay_s)
+
+
+class _Host:
+    """What arq's own command runs: a worker of an empty queue, inside which the line is served."""
+
+    engine: contextlib.AbstractAsyncContextManager[Engine]
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+
+
+async def _nothing(_ctx: dict[str, Any]) -> None:
+    """The host's queue stays empty; arq wants at least one function."""
+
+
+async def _start(ctx: dict[str, Any]) -> None:
+    set_up_logs()
+    host = ctx["host"] = _Host()
+    host.stop = asyncio.Event()
+    host.engine = open_engine(load_settings())
+    engine = await host.engine.__aenter__()
+    host.task = asyncio.create_task(serve(engine, host.stop))
+
+
+async def _end(ctx: dict[str, Any]) -> None:
+    host: _Host = ctx["host"]
+    host.stop.set()
+    await host.task
+    await host.engine.__aexit__(None, None, None)
+
+
+class WorkerSettings:
+    """``arq worker.service.WorkerSettings``; the configuration is found as ``bucketline work`` finds it."""
+
+    functions: ClassVar[list[Any]] = [_nothing]
+    queue_name = "bl:host"
+    poll_delay = 1.0
+    keep_result = 0
+    on_startup = _start
+    on_shutdown = _end
+    job_serializer = encode_job
+    job_deserializer = decode_job

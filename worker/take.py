@@ -1,0 +1,51 @@
+"""Which of the waiting shards this process takes up.
+
+Comes in: the head of the queue (job ids in rank order, those that others hold left out), the shards this process has
+open by batch, and how many more lines it has room for. Goes out: the job ids to start, in order. Pure. A process takes
+no more than it can work on, so that a batch spreads over the fleet; but a batch of which it has nothing open may always
+have one shard, so that a small batch starts at once behind a million lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["batch_of_job", "choose"]
+
+
+def batch_of_job(job_id: str) -> str:
+    """The batch of a job id, as ``keys.shard_job_id`` spells it."""
+    return job_id.split(":", 2)[1] if job_id.count(":") >= 2 else ""
+
+
+def choose(
+    job_ids: Sequence[str],
+    open_shards: Mapping[str, int],
+    room_lines: int,
+    lines_per_shard: int,
+    *,
+    most_newcomers: int = 8,
+) -> list[str]:
+    """The jobs to start now.
+
+    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {"a": 3}, 0, 50)
+    ['bl:b:0']
+    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {}, 100, 50)
+    ['bl:a:1', 'bl:a:2', 'bl:b:0']
+    """
+    chosen: list[str] = []
+    seen = {batch for batch, count in open_shards.items() if count > 0}
+    newcomers = 0
+    room = room_lines
+    for job_id in job_ids:
+        batch_id = batch_of_job(job_id)
+        is_new = batch_id not in seen
+        if room > 0:
+            room -= lines_per_shard
+        elif is_new and newcomers < most_newcomers:
+            newcomers += 1
+        else:
+            continue
+        seen.add(batch_id)
+        chosen.append(job_id)
+    return chosen

@@ -1,0 +1,68 @@
+"""How many calls one process may have in flight, shared fairly between batches.
+
+Comes in: lines that have their permit and want to be sent. Goes out: they pass one by one, the higher priority first,
+and inside a priority one from each batch in turn, so that a few lines behind thousands of another batch pass at once.
+Knows nothing of providers; the fleet's limits are the gate's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+__all__ = ["Turnstile"]
+
+
+class Turnstile:
+    """A semaphore whose waiters take turns by batch."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.free = places
+        self._bands: dict[int, dict[str, deque[asyncio.Future[None]]]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return self.places - self.free
+
+    async def enter(self, batch_id: str, priority: int) -> None:
+        """Wait for a place; holds nothing until it returns, and gives it back when cancelled on the way."""
+        if self.free > 0 and not self._bands:
+            self.free -= 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._bands.setdefault(priority, {}).setdefault(batch_id, deque()).append(waiter)
+        self._pass_on()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give a place back; the next waiter has it at once."""
+        self.free += 1
+        if self._bands:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self.free > 0 and (waiter := self._next()) is not None:
+            if not waiter.done():
+                waiter.set_result(None)
+                self.free -= 1
+
+    def _next(self) -> asyncio.Future[None] | None:
+        """The waiter whose turn it is; its batch goes to the end of its band."""
+        if not self._bands:
+            return None
+        priority = max(self._bands)
+        band = self._bands[priority]
+        batch_id, waiters = next(iter(band.items()))
+        waiter = waiters.popleft()
+        del band[batch_id]
+        if waiters:
+            band[batch_id] = waiters
+        elif not band:
+            del self._bands[priority]
+        return waiter
