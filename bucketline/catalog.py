@@ -34,11 +34,15 @@ class Preset:
 #: name → preset; addresses and variables as the providers document them
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "openai": Preset("openai", "https://api.openai.com/v1", "OPENAI_API_KEY", ("gpt-", "o1", "o3", "o4", "text-embedding-")),
+        "openai": Preset(
+            "openai", "https://api.openai.com/v1", "OPENAI_API_KEY", ("gpt-", "o1", "o3", "o4", "text-embedding-")
+        ),
         "anthropic": Preset("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", ("claude-",)),
         "google": Preset("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", ("gemini-",)),
         "vertex": Preset("vertex", "", None, price_as="google"),
-        "moonshot": Preset("openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", ("kimi-", "moonshot-"), "moonshotai"),
+        "moonshot": Preset(
+            "openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", ("kimi-", "moonshot-"), "moonshotai"
+        ),
         "moonshot-cn": Preset("openai", "https://api.moonshot.cn/v1", "MOONSHOT_API_KEY", (), "moonshotai"),
         "llmapi": Preset("openai", "https://api.llmapi.ai/v1", "LLMAPI_API_KEY", stream="always"),
         "bedrock": Preset("bedrock", "", None, price_as="aws"),

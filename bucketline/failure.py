@@ -143,95 +143,120 @@ def _rows() -> dict[Kind, Row]:
     k, c = Kind, Code
     return {
         k.RATE_LIMIT: Row(
-            c.RATE_LIMIT, "The provider's rate limit was reached.", True, True,
-            wait=Wait.TOLD, costs_attempt=False, effect=Effect.PAUSE, min_wait_s=0.0,
+            c.RATE_LIMIT,
+            "The provider's rate limit was reached.",
+            True,
+            True,
+            wait=Wait.TOLD,
+            costs_attempt=False,
+            effect=Effect.PAUSE,
+            min_wait_s=0.0,
         ),
         k.OVERLOAD: Row(
-            c.PROVIDER_5XX, "The provider is overloaded.", True, True,
-            wait=Wait.TOLD, hurts_health=True, min_wait_s=0.0,
+            c.PROVIDER_5XX, "The provider is overloaded.", True, True, wait=Wait.TOLD, hurts_health=True, min_wait_s=0.0
         ),
         k.DAILY_QUOTA: Row(
-            c.RATE_LIMIT, "The provider's daily limit is used up until its reset.", True, True,
-            wait=Wait.DAY, costs_attempt=False, effect=Effect.PAUSE,
+            c.RATE_LIMIT,
+            "The provider's daily limit is used up until its reset.",
+            True,
+            True,
+            wait=Wait.DAY,
+            costs_attempt=False,
+            effect=Effect.PAUSE,
         ),
         k.ACCOUNT_EXHAUSTED: Row(
-            c.QUOTA, "The provider's account has no credit left; top it up, then resume the route.", True, True,
-            wait=Wait.OPERATOR, costs_attempt=False, hurts_health=True, effect=Effect.CLOSE,
+            c.QUOTA,
+            "The provider's account has no credit left; top it up, then resume the route.",
+            True,
+            True,
+            wait=Wait.OPERATOR,
+            costs_attempt=False,
+            hurts_health=True,
+            effect=Effect.CLOSE,
         ),
         k.BAD_KEY: Row(
-            c.PROVIDER_4XX, "The provider refused the key; set a valid one, then resume the route.", True, True,
-            wait=Wait.OPERATOR, costs_attempt=False, hurts_health=True, effect=Effect.CLOSE,
+            c.PROVIDER_4XX,
+            "The provider refused the key; set a valid one, then resume the route.",
+            True,
+            True,
+            wait=Wait.OPERATOR,
+            costs_attempt=False,
+            hurts_health=True,
+            effect=Effect.CLOSE,
         ),
-        k.NOT_PERMITTED: Row(
-            c.PROVIDER_4XX, "The key may not use this model or endpoint.", False, True,
-        ),
-        k.MODEL_MISSING: Row(
-            c.PROVIDER_4XX, "The provider has no such model, or has retired it.", False, True,
-        ),
+        k.NOT_PERMITTED: Row(c.PROVIDER_4XX, "The key may not use this model or endpoint.", False, True),
+        k.MODEL_MISSING: Row(c.PROVIDER_4XX, "The provider has no such model, or has retired it.", False, True),
         k.TOO_LARGE_FOR_LIMIT: Row(
-            c.RATE_LIMIT, "The request alone is larger than the provider's limit per minute.", False, True,
+            c.RATE_LIMIT, "The request alone is larger than the provider's limit per minute.", False, True
         ),
-        k.BAD_REQUEST: Row(
-            c.PROVIDER_4XX, "The provider refused the request as it stands.", False, False,
-        ),
-        k.CONTEXT_TOO_LONG: Row(
-            c.PROVIDER_4XX, "The prompt does not fit the model's context.", False, True,
-        ),
-        k.CONTENT_FILTER: Row(
-            c.CONTENT_FILTER, "The provider's content filter stopped the request.", False, False,
-        ),
-        k.REFUSAL: Row(
-            c.CONTENT_FILTER, "The model refused to answer.", False, False, billed=Billed.YES,
-        ),
+        k.BAD_REQUEST: Row(c.PROVIDER_4XX, "The provider refused the request as it stands.", False, False),
+        k.CONTEXT_TOO_LONG: Row(c.PROVIDER_4XX, "The prompt does not fit the model's context.", False, True),
+        k.CONTENT_FILTER: Row(c.CONTENT_FILTER, "The provider's content filter stopped the request.", False, False),
+        k.REFUSAL: Row(c.CONTENT_FILTER, "The model refused to answer.", False, False, billed=Billed.YES),
         k.TRUNCATED: Row(
-            c.TRUNCATED, "The output cap was used up before there was an answer.", False, False, billed=Billed.YES,
+            c.TRUNCATED, "The output cap was used up before there was an answer.", False, False, billed=Billed.YES
         ),
         k.EMPTY_ANSWER: Row(
-            c.BAD_RESPONSE, "The provider answered without content.", True, True,
-            hurts_health=True, billed=Billed.YES,
+            c.BAD_RESPONSE, "The provider answered without content.", True, True, hurts_health=True, billed=Billed.YES
         ),
         k.INVALID_ANSWER: Row(
-            c.BAD_RESPONSE, "The answer does not satisfy the schema that the request asked for.", True, True,
+            c.BAD_RESPONSE,
+            "The answer does not satisfy the schema that the request asked for.",
+            True,
+            True,
             billed=Billed.YES,
         ),
         k.ERROR_IN_200: Row(
-            c.PROVIDER_5XX, "The provider answered 200 with an error inside.", True, True, hurts_health=True,
+            c.PROVIDER_5XX, "The provider answered 200 with an error inside.", True, True, hurts_health=True
         ),
         k.NOT_JSON: Row(
-            c.BAD_RESPONSE, "The answer was not the provider's JSON (a proxy's page, perhaps).", True, True,
-            hurts_health=True, billed=Billed.MAYBE,
+            c.BAD_RESPONSE,
+            "The answer was not the provider's JSON (a proxy's page, perhaps).",
+            True,
+            True,
+            hurts_health=True,
+            billed=Billed.MAYBE,
         ),
         k.CUT_BODY: Row(
-            c.BAD_RESPONSE, "The answer broke off in the middle.", True, True,
-            hurts_health=True, billed=Billed.MAYBE,
+            c.BAD_RESPONSE, "The answer broke off in the middle.", True, True, hurts_health=True, billed=Billed.MAYBE
         ),
         k.SERVER_ERROR: Row(
-            c.PROVIDER_5XX, "The provider failed on its side.", True, True, wait=Wait.TOLD, hurts_health=True,
+            c.PROVIDER_5XX, "The provider failed on its side.", True, True, wait=Wait.TOLD, hurts_health=True
         ),
         k.UPSTREAM_REFUSED: Row(
-            c.PROVIDER_5XX, "The gateway's own upstream refused the request.", False, True, hurts_health=True,
+            c.PROVIDER_5XX, "The gateway's own upstream refused the request.", False, True, hurts_health=True
         ),
         k.TIMEOUT_BEFORE_SEND: Row(
-            c.TIMEOUT, "The connection could not be made in time.", True, True, hurts_health=True,
+            c.TIMEOUT, "The connection could not be made in time.", True, True, hurts_health=True
         ),
         k.TIMEOUT_AFTER_SEND: Row(
-            c.TIMEOUT, "The provider did not answer in time; the call may have been billed.", True, True,
-            hurts_health=True, billed=Billed.MAYBE,
+            c.TIMEOUT,
+            "The provider did not answer in time; the call may have been billed.",
+            True,
+            True,
+            hurts_health=True,
+            billed=Billed.MAYBE,
         ),
         k.CONNECTION_REFUSED: Row(
-            c.CONNECTION, "The provider's host refused the connection.", True, True, hurts_health=True,
+            c.CONNECTION, "The provider's host refused the connection.", True, True, hurts_health=True
         ),
         k.CONNECTION_LOST: Row(
-            c.CONNECTION, "The connection was lost after the request was sent; the call may have been billed.",
-            True, True, hurts_health=True, billed=Billed.MAYBE,
+            c.CONNECTION,
+            "The connection was lost after the request was sent; the call may have been billed.",
+            True,
+            True,
+            hurts_health=True,
+            billed=Billed.MAYBE,
         ),
         k.DNS: Row(
-            c.CONNECTION, "The provider's host name cannot be resolved; check base_url.", True, True,
-            hurts_health=True,
+            c.CONNECTION, "The provider's host name cannot be resolved; check base_url.", True, True, hurts_health=True
         ),
         k.TLS: Row(
-            c.CONNECTION, "No trusted TLS connection to the provider; check its certificate and base_url.",
-            True, True, hurts_health=True,
+            c.CONNECTION,
+            "No trusted TLS connection to the provider; check its certificate and base_url.",
+            True,
+            True,
+            hurts_health=True,
         ),
         k.BUDGET: Row(c.BUDGET, "The batch's budget is used up.", False, False, wait=Wait.NONE),
         k.EXPIRED: Row(c.EXPIRED, "The batch's window ended before this line was answered.", False, False),

@@ -124,7 +124,10 @@ class Ledger:
         flat = [item for pair in fields.items() for item in pair]
         opened = await self._register(
             keys=[
-                keys.batch_hash(document.id), keys.batch_done(document.id), keys.BATCHES, keys.batch_ended(document.id),
+                keys.batch_hash(document.id),
+                keys.batch_done(document.id),
+                keys.BATCHES,
+                keys.batch_ended(document.id),
             ],
             args=[document.id, document.created_s, len(fields), *flat, len(lines), *lines, *ended],
         )
@@ -191,9 +194,7 @@ class Ledger:
         """Move a batch to another state where that is allowed; the state it is in afterwards. Raises LedgerGone."""
         allowed = [state.value for state, following in NEXT_STATES.items() if to in following]
         flat = [item for pair in fields.items() for item in pair]
-        answer = await self._state(
-            keys=[keys.batch_hash(batch_id)], args=[to.value, len(allowed), *allowed, *flat]
-        )
+        answer = await self._state(keys=[keys.batch_hash(batch_id)], args=[to.value, len(allowed), *allowed, *flat])
         if answer[0] == -1:
             raise LedgerGone(batch_id)
         return State(answer[1].decode())

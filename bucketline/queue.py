@@ -21,7 +21,16 @@ from arq.jobs import serialize_job
 from bucketline import keys
 from bucketline.shard import Shard
 
-__all__ = ["FINISH_JOB", "SHARD_JOB", "Ticket", "band_of", "decode_job", "encode_job", "enqueue_finish", "enqueue_shards"]
+__all__ = [
+    "FINISH_JOB",
+    "SHARD_JOB",
+    "Ticket",
+    "band_of",
+    "decode_job",
+    "encode_job",
+    "enqueue_finish",
+    "enqueue_shards",
+]
 
 SHARD_JOB = "run_shard"
 FINISH_JOB = "finish_batch"
@@ -64,9 +73,7 @@ async def enqueue_shards(
     count = 0
     pending: list[tuple[str, bytes, float]] = []
     for shard in shards:
-        ticket = Ticket(
-            batch_id, shard.number, shard.first_line, shard.offset_bytes, shard.size_bytes, shard.lines
-        )
+        ticket = Ticket(batch_id, shard.number, shard.first_line, shard.offset_bytes, shard.size_bytes, shard.lines)
         pending.append((keys.shard_job_id(batch_id, shard.number), _job(SHARD_JOB, ticket), place + count))
         count += 1
         if len(pending) >= block:
@@ -96,7 +103,13 @@ async def _head(redis: ArqRedis, priority: int) -> float:
     """The rank of the first ticket of a priority that still waits or runs; the band's start when there is none."""
     low = band_of(priority) + 1
     found = await redis.zrange(
-        keys.QUEUE, low, low + _BAND - 2, byscore=True, offset=0, num=1, withscores=True  # type: ignore[arg-type]
+        keys.QUEUE,
+        low,
+        low + _BAND - 2,
+        byscore=True,
+        offset=0,
+        num=1,
+        withscores=True,  # type: ignore[arg-type]
     )
     return float(found[0][1]) if found else low
 

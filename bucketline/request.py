@@ -137,9 +137,7 @@ def _open_slowly(raw: bytes) -> tuple[dict[str, Any], bytes, Any]:
     return {}, raw.strip(), envelope
 
 
-def _request(
-    envelope: dict[str, Any], body: bytes, params: Any, line: int, default_model: str | None
-) -> Request:
+def _request(envelope: dict[str, Any], body: bytes, params: Any, line: int, default_model: str | None) -> Request:
     custom_id = _custom_id(envelope, line)
     if not isinstance(params, dict):
         raise _Bad(f"The body is {_kind(params)}; it must be a JSON object.", custom_id)

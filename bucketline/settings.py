@@ -225,7 +225,14 @@ def _sentence(error: ValidationError, file: Path) -> str:
 
 def _known_keys() -> list[str]:
     sections: tuple[type[BaseModel], ...] = (
-        Settings, ProviderSettings, ModelSettings, RouteSettings, PriceSettings, PriceTier,
-        RetrySettings, WorkerSettings, InboxSettings,
+        Settings,
+        ProviderSettings,
+        ModelSettings,
+        RouteSettings,
+        PriceSettings,
+        PriceTier,
+        RetrySettings,
+        WorkerSettings,
+        InboxSettings,
     )
     return sorted({name for section in sections for name in section.model_fields})

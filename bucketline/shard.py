@@ -74,9 +74,7 @@ class ShardCutter:
     def _cut(self) -> Shard:
         first = self._first
         assert first is not None
-        shard = Shard(
-            self._number, first.line, first.offset_bytes, self._end_bytes - first.offset_bytes, self._lines
-        )
+        shard = Shard(self._number, first.line, first.offset_bytes, self._end_bytes - first.offset_bytes, self._lines)
         self._number += 1
         self._first, self._lines = None, 0
         return shard

@@ -48,6 +48,4 @@ class Usage:
 
 
 _FIELDS = tuple(Usage.__dataclass_fields__)
-_ALWAYS = frozenset(
-    {"input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"}
-)
+_ALWAYS = frozenset({"input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"})

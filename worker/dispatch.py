@@ -158,13 +158,7 @@ class Dispatcher:
             self.gate.pause(route.scopes[0][0], failure.retry_after_s, failure.kind)
 
     def _note(
-        self,
-        life: Life,
-        route: Route,
-        started_s: float,
-        began: float,
-        result: Answer | Failure,
-        cut_off: bool = False,
+        self, life: Life, route: Route, started_s: float, began: float, result: Answer | Failure, cut_off: bool = False
     ) -> None:
         failure = result if isinstance(result, Failure) else None
         billed = Billed.YES if failure is None else Billed.MAYBE if cut_off else failure.row.billed
@@ -189,15 +183,15 @@ class Dispatcher:
         else:
             life.refusals_here += 1
 
-    def _cost(
-        self, request: Request, route: Route, result: Answer | Failure, billed: Billed, when_s: float
-    ) -> Cost:
+    def _cost(self, request: Request, route: Route, result: Answer | Failure, billed: Billed, when_s: float) -> Cost:
         if result.usage is not None or billed is Billed.YES:
             return self.prices.cost(route, served_model=result.served_model, usage=result.usage, when_s=when_s)
         if billed is Billed.NO:
             return Cost()
         demand = self._demand(request, route)
-        return Cost(nanousd=0, maybe_nanousd=self.prices.likely_nanousd(route, demand.input_tokens, demand.output_tokens))
+        return self.prices.maybe_cost(
+            route, input_tokens=demand.input_tokens, output_tokens=demand.output_tokens, when_s=when_s
+        )
 
     def _demand(self, request: Request, route: Route) -> Demand:
         return self.likely.demand(request, route)

@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis
+from bucketline.store import Store
 
 from bucketline.catalog import Catalog
 from bucketline.ledger import Ledger
 from bucketline.prices import PriceBook
 from bucketline.settings import Settings
-from bucketline.store import Store
 from worker.control import Control
 from worker.credentials import Credentials
 from worker.dispatch import Dispatcher
@@ -110,6 +110,19 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         stopping=stopping,
     )
     return Engine(
-        settings, worker_id, redis, store, ledger, catalog, prices, gate, health, control, recorder, transport,
-        turnstile, runner, stopping,
+        settings,
+        worker_id,
+        redis,
+        store,
+        ledger,
+        catalog,
+        prices,
+        gate,
+        health,
+        control,
+        recorder,
+        transport,
+        turnstile,
+        runner,
+        stopping,
     )

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bucketline.manifest import manifest_text
+from bucketline.store import Store
+
 from bucketline.batch import BatchDocument, State
-from bucketline.failure import Code
 from bucketline.layout import batch_document, manifest_object, manifest_page
 from bucketline.ledger import Ledger
-from bucketline.manifest import FileFacts, Manifest, build_manifest, manifest_text
-from bucketline.store import NotFound, Store
 from worker.logs import logger
-from worker.merge import Digest, Merged, merge
+from worker.merge import merge
 
 __all__ = ["finish_batch"]
 
 _log = logger(__name__)
 
 
-async def finish_batch(batch_id: str, store: Store, ledger: Ledger, prices: object, clock: Callable[[], float]) -> State:
+async def finish_batch(
+    batch_id: str, store: Store, ledger: Ledger, prices: object, clock: Callable[[], float]
+) -> State:
     """Bring a batch to its final state. Raises LinesMissing, LedgerGone and the store's errors."""
     document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
     present = await _manifest(store, batch_id)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from bucketline.store import NotFound, Store, Writer
+
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.jsonl import records
 from bucketline.layout import errors_object, output_object, parts_prefix, rejects_object, shard_of_part
 from bucketline.part import Part, parse_header
 from bucketline.splice import loads
-from bucketline.store import NotFound, Store, Writer
 from bucketline.tally import Tally
 
 __all__ = ["Digest", "LinesMissing", "Merged", "merge"]
@@ -109,9 +110,7 @@ async def _rejects(store: Store, document: BatchDocument, tally: Tally) -> list[
     return found
 
 
-async def _by_shard(
-    store: Store, document: BatchDocument
-) -> AsyncIterator[tuple[int, list[tuple[Part, bytes]]]]:
+async def _by_shard(store: Store, document: BatchDocument) -> AsyncIterator[tuple[int, list[tuple[Part, bytes]]]]:
     """Every shard in order with its parts in key order; a shard without a part has an empty list."""
     next_shard = 0
     held: list[tuple[Part, bytes]] = []
@@ -147,9 +146,7 @@ def _choose(parts: list[tuple[Part, bytes]]) -> dict[int, _Line]:
     return dict(sorted(chosen.items())) if len(parts) > 1 else chosen
 
 
-async def _write(
-    chosen: dict[int, _Line], rejects: list[tuple[int, bytes]], output: _Sink, errors: _Sink
-) -> None:
+async def _write(chosen: dict[int, _Line], rejects: list[tuple[int, bytes]], output: _Sink, errors: _Sink) -> None:
     answered = [data for _, ok, data in chosen.values() if ok]
     failed = [(line, data) for line, ok, data in chosen.values() if not ok]
     failed += [(line, raw + b"\n") for line, raw in rejects]

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from bucketline.store import Store, StoreError
 from redis.exceptions import RedisError
 
 from bucketline.failure import Code
@@ -22,7 +23,6 @@ from bucketline.ledger import Deltas, Ledger, LedgerGone, ShardGroup
 from bucketline.outcome import Outcome, encode_outcome
 from bucketline.part import Entry, encode_part
 from bucketline.splice import loads
-from bucketline.store import Store, StoreError
 from bucketline.tally import Tally
 from worker.logs import logger
 
@@ -78,12 +78,7 @@ class Recorder:
     """The outcomes of one process on their way to Redis and the store."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        store: Store,
-        *,
-        most_unsealed_bytes: int,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, ledger: Ledger, store: Store, *, most_unsealed_bytes: int, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._ledger = ledger
         self._store = store
@@ -182,9 +177,7 @@ class Recorder:
             if waiting.shard.batch_id == batch_id and len(taken) < _COMMIT_LINES:
                 group.setdefault(id(waiting.shard), []).append(waiting)
                 taken.append(waiting)
-        groups = [
-            ShardGroup(ws[0].shard.shard, [w.entry for w in ws], [w.deltas for w in ws]) for ws in group.values()
-        ]
+        groups = [ShardGroup(ws[0].shard.shard, [w.entry for w in ws], [w.deltas for w in ws]) for ws in group.values()]
         try:
             recorded = await self._patiently(lambda: self._ledger.record(batch_id, groups))
         except LedgerGone:

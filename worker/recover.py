@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from arq.connections import ArqRedis
+from bucketline.store import Store
 
 from bucketline.batch import BatchDocument
 from bucketline.jsonl import records
@@ -20,7 +21,6 @@ from bucketline.part import parse_header
 from bucketline.queue import enqueue_shards
 from bucketline.shard import Shard
 from bucketline.splice import loads
-from bucketline.store import Store
 from bucketline.tally import Tally
 
 __all__ = ["recover"]
@@ -44,10 +44,23 @@ async def recover(batch_id: str, store: Store, ledger: Ledger, redis: ArqRedis) 
     for lines in by_shard.values():
         recorded |= lines
     ended = [n for n, shard in enumerate(document.shards) if _is_full(n, document, recorded)]
-    opened = await ledger.register(document, recorded=recorded, counters=tally.counters(), ended=ended)
+    opened = await ledger.register(document, recorded=recorded, counters=_counters(tally), ended=ended)
     left = [Shard(n, *place) for n, place in enumerate(document.shards) if n not in set(ended)]
     await enqueue_shards(redis, batch_id, left, document.options.priority)
     return opened
+
+
+def _counters(tally: Tally) -> dict[str, int]:
+    """The ledger's counters for lines that are in the store already."""
+    return {
+        "completed": tally.completed,
+        "failed": tally.failed,
+        "cancelled": tally.cancelled,
+        "attempts": tally.attempts,
+        "nanousd": tally.nanousd,
+        "unpriced": tally.unknown_cost,
+        "tokens": tally.usage.total_tokens,
+    }
 
 
 def _is_full(number: int, document: BatchDocument, recorded: set[int]) -> bool:

@@ -14,9 +14,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix
 from arq.worker import Retry, Worker, func
+from bucketline.store import StoreError, open_store
 from redis.exceptions import RedisError
 
 from bucketline import keys
@@ -25,7 +25,6 @@ from bucketline.errors import ConfigError
 from bucketline.ledger import LedgerGone
 from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish
 from bucketline.settings import Settings, load_settings
-from bucketline.store import StoreError, open_store
 from worker.engine import Engine, build_engine
 from worker.finish import finish_batch
 from worker.lease import Leases

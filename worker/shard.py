@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+from bucketline.store import Store, StoreError
+
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.failure import TABLE, Failure, Kind
@@ -25,7 +27,6 @@ from bucketline.outcome import Outcome
 from bucketline.queue import Ticket
 from bucketline.request import Fault, Request, read_request
 from bucketline.settings import WorkerSettings
-from bucketline.store import Store, StoreError
 from worker.control import Control, OpenBatch
 from worker.dispatch import Dispatcher, Life, failed_outcome
 from worker.logs import logger

@@ -11,6 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from bucketline.store import NotFound
 from redis.exceptions import RedisError
 
 from bucketline import keys
@@ -19,7 +20,6 @@ from bucketline.errors import BucketlineError
 from bucketline.layout import batch_document
 from bucketline.queue import enqueue_finish, enqueue_shards
 from bucketline.shard import Shard
-from bucketline.store import NotFound
 from worker.logs import logger
 from worker.recover import recover
 
@@ -50,9 +50,7 @@ class Sweep:
             await asyncio.sleep(_EVERY_S)
 
     async def _is_mine(self) -> bool:
-        mine = await self._engine.redis.set(
-            keys.SWEEPER, self._engine.worker_id, nx=True, px=int(_EVERY_S * 900)
-        )
+        mine = await self._engine.redis.set(keys.SWEEPER, self._engine.worker_id, nx=True, px=int(_EVERY_S * 900))
         return bool(mine)
 
     async def _sweep(self) -> None:

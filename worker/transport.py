@@ -119,7 +119,7 @@ def _failure(error: BaseException) -> Failure:
     return Failure(kind, TABLE[kind].sentence)
 
 
-def _kind(error: BaseException) -> Kind:  # noqa: PLR0911 - one line a kind reads better than a table of types
+def _kind(error: BaseException) -> Kind:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Kind.TIMEOUT_BEFORE_SEND
     if isinstance(error, TimeoutError):

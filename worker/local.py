@@ -1,0 +1,130 @@
+"""The whole job on this machine: an embedded Redis, a folder as the store, one worker inside this process.
+
+Comes in: an input file and a folder for the results. Goes out: the batch's id and final state, the results in the
+folder. The line is the same as everywhere, smaller. Called by ``run`` and ``demo``. An interruption leaves the work folder
+as it is, so that ``resume`` goes on from what was recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from producer.submit import submit
+from producer.watch import progress_of
+
+from bucketline.batch import TERMINAL, BatchOptions, Progress
+from bucketline.errors import UsageError
+from bucketline.settings import Settings
+from worker.embedded import EmbeddedRedis
+from worker.engine import Engine
+from worker.recover import recover
+from worker.service import open_engine, serve
+
+__all__ = ["LocalRun", "run_local"]
+
+WORK_FOLDER = ".bucketline"  #: inside the results' folder: the embedded Redis and the store
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRun:
+    """What ``run`` was asked to do."""
+
+    source: str
+    folder: Path
+    options: BatchOptions
+    resume: bool = False
+    strict: bool = False
+    number_duplicates: bool = False
+
+
+async def run_local(
+    run: LocalRun, settings: Settings, show: Callable[[Progress], None], stop: asyncio.Event
+) -> Progress:
+    """Run a batch to its end, or until ``stop`` is set. Raises the same errors as submit.
+
+    ``show`` is called a few times a second with the progress. The results are in the folder when the state is final.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    work = run.folder / WORK_FOLDER
+    batch_id = _resumed(work) if run.resume else None
+    if batch_id is None and work.exists():
+        _refuse_to_overwrite(run.folder, work)
+    work.mkdir(exist_ok=True)
+    async with _engine(work, settings) as engine:
+        served = asyncio.create_task(serve(engine, stop))
+        try:
+            if batch_id is None:
+                document = await submit(
+                    run.source,
+                    engine.store,
+                    engine.redis,
+                    engine.settings,
+                    run.options,
+                    strict=run.strict,
+                    number_duplicates=run.number_duplicates,
+                )
+                batch_id = document.id
+                (work / "batch").write_text(json.dumps({"id": batch_id}))
+            else:
+                await recover(batch_id, engine.store, engine.ledger, engine.redis)
+            progress = await _watch(batch_id, engine, show, stop, served)
+        finally:
+            stop.set()
+            await served
+    if progress.state in TERMINAL:
+        _hand_over(work, run.folder, batch_id)
+    return progress
+
+
+@contextlib.asynccontextmanager
+async def _engine(work: Path, settings: Settings) -> AsyncIterator[Engine]:
+    async with EmbeddedRedis(work / "redis") as redis_url:
+        local = settings.model_copy(update={"redis_url": redis_url, "store": str(work / "store")})
+        async with open_engine(local) as engine:
+            yield engine
+
+
+async def _watch(
+    batch_id: str, engine: Engine, show: Callable[[Progress], None], stop: asyncio.Event, served: asyncio.Task[None]
+) -> Progress:
+    while True:
+        progress = await progress_of(batch_id, engine.ledger, engine.store)
+        show(progress)
+        if progress.state in TERMINAL or stop.is_set():
+            return progress
+        if served.done():
+            served.result()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await stop.wait()
+
+
+def _resumed(work: Path) -> str | None:
+    """The batch that an interrupted run left here; None when there is none to go on with."""
+    try:
+        return str(json.loads((work / "batch").read_text())["id"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _refuse_to_overwrite(folder: Path, work: Path) -> None:
+    if _resumed(work) is None:
+        shutil.rmtree(work)
+        return
+    raise UsageError(f"{folder} holds an unfinished run; go on with --resume, or give another folder.")
+
+
+def _hand_over(work: Path, folder: Path, batch_id: str) -> None:
+    """Move the results out of the work folder, the manifest last, then drop the work folder."""
+    results = work / "store" / "batches" / batch_id
+    for name in ("output.jsonl", "errors.jsonl", "manifest.md", "manifest.json"):
+        if (results / name).exists():
+            (results / name).replace(folder / name)
+    shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,113 @@
+"""Worker processes under one parent.
+
+Comes in: how many. Goes out: their common exit code, when the last has ended. With one process everything happens in
+this one; with more, the parent starts each as a fresh interpreter, passes SIGTERM and SIGINT on, and starts a process
+again that died unasked, later and later when it dies at once. Called by ``work``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from bucketline.settings import load_settings
+from worker.logs import logger, set_up_logs
+from worker.service import open_engine, serve
+
+__all__ = ["run_loop", "supervise", "work_here"]
+
+_log = logger(__name__)
+
+
+def supervise(config: str | None, *, processes: int, inbox: bool) -> int:
+    """Run workers until told to stop; the exit code. Raises ConfigError and ServiceUnavailable at the start."""
+    set_up_logs()
+    if processes == 1:
+        return run_loop(lambda: work_here(config, inbox=inbox))
+    return run_loop(lambda: _parent(config, processes, inbox))
+
+
+def run_loop(main: Callable[[], object]) -> int:
+    """Run a coroutine on the fastest loop that this platform has."""
+    factory = None
+    with suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    # The line makes few cycles and many short-lived objects: looking for cycles less often saves several percent
+    # of a worker's time, and the memory that waits for it is bounded by the lines that are open.
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return int(runner.run(main()) or 0)  # type: ignore[arg-type, call-overload]
+
+
+async def work_here(config: str | None, *, inbox: bool) -> int:
+    """One worker in this process."""
+    settings = load_settings(config)
+    stop = _stop_on_signals()
+    async with open_engine(settings) as engine:
+        tasks = [asyncio.create_task(serve(engine, stop))]
+        if inbox:
+            from producer.inbox import run_inbox
+
+            tasks.append(asyncio.create_task(run_inbox(engine.store, engine.redis, settings, stop)))
+        _log.info("worker_started", worker=engine.worker_id)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+    _log.info("worker_stopped")
+    return 0
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM or the first SIGINT sets; the second SIGINT ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        if stop.is_set():
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    return stop
+
+
+async def _parent(config: str | None, processes: int, inbox: bool) -> int:
+    stop = _stop_on_signals()
+    # Only the first process watches the inbox: its claims are fleet-wide, more watchers only list more often.
+    codes = await asyncio.gather(*(_keep_one(config, inbox and n == 0, stop) for n in range(processes)))
+    return max(codes)
+
+
+async def _keep_one(config: str | None, inbox: bool, stop: asyncio.Event) -> int:
+    command = [sys.executable, "-m", "worker.cli", *(["--config", config] if config else []), "work"]
+    command += ["--inbox"] if inbox else []
+    delay_s = 0.5
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+        ended = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            return await ended
+        stopped.cancel()
+        code = ended.result()
+        if code in (2, 4):
+            stop.set()  # a wrong configuration or an unreachable service at the start is the same for all of them
+            return code
+        _log.error("worker_died", code=code)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await stop.wait()
+        delay_s = min(30.0, 2 * delay_s)
