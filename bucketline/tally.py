@@ -79,6 +79,18 @@ class Tally:
         """Whether the cost is all there is: nothing unpriced, unmeasured or perhaps billed."""
         return not (self.unpriced or self.without_usage or self.unknown_cost or self.maybe_attempts)
 
+    def counters(self) -> dict[str, int]:
+        """The sums as a batch's counters in Redis are named."""
+        return {
+            "completed": self.completed,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "attempts": self.attempts,
+            "nanousd": self.nanousd,
+            "unpriced": self.unknown_cost,
+            "tokens": self.usage.total_tokens,
+        }
+
     def add(self, outcome: Outcome) -> None:
         """Take a line as it is recorded."""
         attempts = outcome.attempts
