@@ -85,8 +85,8 @@ async def run_local(
 
 @contextlib.asynccontextmanager
 async def _engine(work: Path, settings: Settings) -> AsyncIterator[Engine]:
-    async with EmbeddedRedis(work / "redis") as redis_url:
-        local = settings.model_copy(update={"redis_url": redis_url, "store": str(work / "store")})
+    async with EmbeddedRedis(work / "redis") as redis:
+        local = settings.model_copy(update={"redis_url": redis.url, "store": str(work / "store")})
         async with open_engine(local) as engine:
             yield engine
 

@@ -1,0 +1,74 @@
+"""Places are shared fairly between batches and none is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.turnstile import Turnstile
+
+
+async def test_a_newcomer_passes_after_one_of_each_other_batch() -> None:
+    turnstile = Turnstile(1)
+    await turnstile.enter("big", 5)
+    order: list[str] = []
+
+    async def line(batch: str) -> None:
+        await turnstile.enter(batch, 5)
+        order.append(batch)
+        turnstile.leave()
+
+    tasks = [asyncio.create_task(line("big")) for _ in range(50)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(line("small")))
+    await asyncio.sleep(0)
+    turnstile.leave()
+    await asyncio.gather(*tasks)
+    assert order.index("small") <= 1
+    assert turnstile.free == 1
+
+
+async def test_a_higher_priority_goes_first() -> None:
+    turnstile = Turnstile(1)
+    await turnstile.enter("a", 5)
+    order: list[str] = []
+
+    async def line(batch: str, priority: int) -> None:
+        await turnstile.enter(batch, priority)
+        order.append(batch)
+        turnstile.leave()
+
+    tasks = [asyncio.create_task(line("low", 1)), asyncio.create_task(line("high", 9))]
+    await asyncio.sleep(0)
+    turnstile.leave()
+    await asyncio.gather(*tasks)
+    assert order == ["high", "low"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["enter", "leave", "cancel", "step"]), max_size=60), st.integers(1, 3))
+def test_no_place_is_lost_however_waiters_are_cancelled(steps: list[str], places: int) -> None:
+    async def story() -> None:
+        turnstile = Turnstile(places)
+        waiting: list[asyncio.Task[None]] = []
+        for number, step in enumerate(steps):
+            if step == "enter":
+                waiting.append(asyncio.create_task(turnstile.enter(f"b{number % 3}", number % 2)))
+            elif step == "cancel" and waiting:
+                waiting[number % len(waiting)].cancel()
+            elif step == "leave" and any(t.done() and not t.cancelled() for t in waiting):
+                holder = next(t for t in waiting if t.done() and not t.cancelled())
+                waiting.remove(holder)
+                turnstile.leave()
+            else:
+                await asyncio.sleep(0)
+            assert turnstile.in_flight <= places
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        holders = sum(1 for task in waiting if not task.cancelled())
+        assert turnstile.in_flight == holders
+
+    asyncio.run(story())

@@ -1,0 +1,115 @@
+"""A line is understood the same way at submit and at the worker, or refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bucketline.request import Fault, Form, Request, declared_cap_tokens, read_request
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def line(**members: Any) -> bytes:
+    return json.dumps(members).encode()
+
+
+def read(raw: bytes, default_model: str | None = None) -> Request:
+    request = read_request(raw, 7, default_model)
+    assert isinstance(request, Request), request
+    return request
+
+
+@pytest.mark.parametrize(
+    ("raw", "form", "custom_id"),
+    [
+        (line(custom_id="a", method="POST", url="/v1/chat/completions", body=CHAT), Form.CHAT, "a"),
+        (line(custom_id="a", method="post", url="https://h.test/v4/chat/completions", body=CHAT), Form.CHAT, "a"),
+        (line(custom_id="a", method="POST", url="/v1/responses", body={"model": "m", "input": "x"}), Form.RESPONSES, "a"),
+        (line(custom_id="a", url="/v1/embeddings", body={"model": "m", "input": ""}), Form.EMBEDDINGS, "a"),
+        (line(custom_id="a", url="/v1/completions", body={"model": "m", "prompt": ""}), Form.COMPLETIONS, "a"),
+        (line(custom_id="a", params=CHAT), Form.MESSAGES, "a"),
+        (line(key="a b", request={"model": "models/m", "contents": []}), Form.GENERATE, "a b"),
+        (line(request={"model": "m", "contents": []}), Form.GENERATE, 7),
+        (line(**CHAT), Form.CHAT, 7),
+        (line(**CHAT, system="be brief"), Form.MESSAGES, 7),
+    ],
+)
+def test_the_four_forms_are_told_apart_by_their_keys(raw: bytes, form: Form, custom_id: object) -> None:
+    request = read(raw)
+    assert (request.form, request.custom_id, request.model) == (form, custom_id, "m")
+
+
+@pytest.mark.parametrize("custom_id", ["x", "", 8, -1.5, True, False, None, "\u2028", 2**60])
+def test_any_scalar_is_an_id_and_keeps_its_type(custom_id: object) -> None:
+    request = read(line(custom_id=custom_id, url="/v1/chat/completions", body=CHAT))
+    assert request.custom_id == custom_id
+    assert type(request.custom_id) is type(custom_id)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"[1, 2, 3]", "an array"),
+        (b'"text"', "text"),
+        (b"null", "null"),
+        (b"{not json", "not JSON"),
+        (b'{"a": NaN}', "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b"\xff\xfe", "not UTF-8"),
+        (line(custom_id="a", url="/v1/chat/completions", body="text"), "body is text"),
+        (line(url="/v1/chat/completions", body=CHAT), "no custom_id"),
+        (line(custom_id=[1], url="/v1/chat/completions", body=CHAT), "custom_id is an array"),
+        (line(custom_id="a", url="/v1/nowhere", body=CHAT), "no endpoint"),
+        (line(custom_id="a", method="GET", url="/v1/chat/completions", body=CHAT), "only POST"),
+        (line(custom_id="a", url="/v1/chat/completions", body={"model": "m"}), "'messages'"),
+        (line(custom_id="a", url="/v1/chat/completions", body={"messages": []}), "--model"),
+        (line(question="q", answer="a"), "not a request"),
+    ],
+)
+def test_a_line_that_cannot_be_sent_is_told_in_one_sentence(raw: bytes, words: str) -> None:
+    fault = read_request(raw, 7)
+    assert isinstance(fault, Fault)
+    assert fault.line == 7
+    assert words in fault.message
+    assert len(fault.message) < 300
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_it_raise(raw: bytes) -> None:
+    read_request(raw, 1)
+
+
+@given(st.dictionaries(st.text(max_size=6), st.text(max_size=6), max_size=3), st.booleans(), st.booleans())
+def test_the_bodys_own_bytes_come_out_wherever_it_stands(extra: dict[str, str], last: bool, spaced: bool) -> None:
+    body = json.dumps({**CHAT, "x": extra, "f": 1.0}, indent=1 if spaced else None)
+    body = body.replace("\n", " ")
+    others = '"custom_id":"a","url":"/v1/chat/completions"'
+    raw = f'{{{others},"body":{body}}}' if last else f'{{"body" : {body} ,{others}}}'
+    request = read(raw.encode())
+    assert request.body == body.encode()
+    assert request.params == json.loads(body)
+
+
+def test_a_body_named_inside_the_id_is_not_the_body() -> None:
+    body = json.dumps(CHAT)
+    request = read(f'{{"custom_id":"\\"body\\":{{","url":"/v1/chat/completions","body":{body}}}'.encode())
+    assert request.custom_id == '"body":{'
+    assert request.body == body.encode()
+
+
+def test_the_default_model_stands_in_and_never_overrules() -> None:
+    nameless = line(custom_id="a", url="/v1/chat/completions", body={"messages": []})
+    assert read(nameless, "d").model == "d"
+    assert read(line(custom_id="a", url="/v1/chat/completions", body=CHAT), "d").model == "m"
+
+
+def test_the_largest_declared_cap_counts_in_any_spelling() -> None:
+    assert declared_cap_tokens({"max_tokens": 5, "max_completion_tokens": 9}) == 9
+    assert declared_cap_tokens({"generationConfig": {"maxOutputTokens": 4}}) == 4
+    assert declared_cap_tokens({"max_tokens": 0}) is None
+    assert declared_cap_tokens({}) is None
