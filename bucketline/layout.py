@@ -73,7 +73,7 @@ def parts_prefix(batch_id: str) -> str:
 
 
 def part_object(batch_id: str, shard: int, generation: int, sequence: int) -> str:
-    return f"{BATCHES}{batch_id}/parts/{shard:07d}-{generation:013d}-{sequence:04d}.part"
+    return f"{BATCHES}{batch_id}/parts/{shard:07d}-{generation:016d}-{sequence:04d}.part"
 
 
 def shard_of_part(key: str) -> int:

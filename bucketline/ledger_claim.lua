@@ -11,8 +11,9 @@ if redis.call('HEXISTS', KEYS[1], 'finished_s') == 1 or redis.call('GETBIT', KEY
 end
 -- Generations follow the clock, so that they grow even after Redis was emptied: parts are named by them.
 local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local generation = math.max((tonumber(redis.call('HGET', KEYS[3], ARGV[1])) or 0) + 1, now_ms)
-redis.call('HSET', KEYS[3], ARGV[1], string.format('%.0f', generation))
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local generation = math.max((tonumber(redis.call('HGET', KEYS[3], ARGV[1])) or 0) + 1, now_us)
+generation = string.format('%.0f', generation)
+redis.call('HSET', KEYS[3], ARGV[1], generation)
 local bits = redis.call('GETRANGE', KEYS[2], ARGV[2], ARGV[3])
 return {'ok', generation, bits, redis.call('LRANGE', KEYS[4], 0, -1)}

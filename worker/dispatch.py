@@ -185,7 +185,15 @@ class Dispatcher:
 
     def _cost(self, request: Request, route: Route, result: Answer | Failure, billed: Billed, when_s: float) -> Cost:
         if result.usage is not None or billed is Billed.YES:
-            return self.prices.cost(route, served_model=result.served_model, usage=result.usage, when_s=when_s)
+            answer = result if isinstance(result, Answer) else None
+            return self.prices.cost(
+                route,
+                served_model=result.served_model,
+                usage=result.usage,
+                when_s=when_s,
+                tier=(answer and answer.tier) or "standard",
+                reported_nanousd=answer.reported_nanousd if answer else None,
+            )
         if billed is Billed.NO:
             return Cost()
         demand = self._demand(request, route)

@@ -96,7 +96,7 @@ async def _run_shard(ctx: dict[str, Any], *ticket: Any) -> None:
 async def _finish(ctx: dict[str, Any], batch_id: str) -> None:
     engine: Engine = ctx["engine"]
     try:
-        await finish_batch(batch_id, engine.store, engine.ledger, engine.settings, time.time)
+        await finish_batch(batch_id, engine.store, engine.ledger, engine.prices, engine.catalog, time.time)
     except LinesMissing as error:
         _log.error("lines_missing", batch=batch_id, shards=len(error.shards))
         await engine.ledger.forget(batch_id)

@@ -1,0 +1,184 @@
+"""The ledger on a real Redis: a line is recorded once, counters move with it, and an old claim can harm nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from bucketline import keys
+from bucketline.batch import BatchDocument, BatchOptions, State
+from bucketline.ledger import Deltas, Ledger, LedgerGone, ShardGroup
+from bucketline.part import Entry
+
+ONE = Deltas(completed=1, attempts=1, nanousd=1000, tokens=15)
+FAILED = Deltas(failed=1, attempts=4, unpriced=1)
+
+
+def a_batch(batch_id: str = "batch_a", shards: int = 3, lines_per_shard: int = 10) -> BatchDocument:
+    return BatchDocument(
+        id=batch_id,
+        source="x.jsonl",
+        created_s=1000.0,
+        options=BatchOptions(),
+        lines=shards * lines_per_shard,
+        rejected=0,
+        last_line=shards * lines_per_shard,
+        input_bytes=0,
+        input_sha256="0" * 64,
+        shards=[(1 + n * lines_per_shard, 0, 0, lines_per_shard) for n in range(shards)],
+    )
+
+
+def entries(*lines: int, mark: str = "a") -> list[Entry]:
+    return [Entry(line, True, b'{"by":"%s","line":%d}' % (mark.encode(), line)) for line in lines]
+
+
+@pytest.fixture
+async def ledger(redis_client: Redis) -> Ledger:
+    ledger = Ledger(redis_client)
+    assert await ledger.register(a_batch())
+    return ledger
+
+
+async def record(ledger: Ledger, shard: int, *lines: int, mark: str = "a") -> tuple[int, ...]:
+    group = ShardGroup(shard, entries(*lines, mark=mark), [ONE] * len(lines))
+    (recorded,) = await ledger.record("batch_a", [group]) or []
+    return recorded.refused
+
+
+async def test_the_first_outcome_of_a_line_counts_whoever_brings_it(ledger: Ledger) -> None:
+    assert await record(ledger, 0, 1, 2, mark="first") == ()
+    assert await record(ledger, 0, 2, 3, mark="second") == (0,)
+    assert [entry.encoded for entry in await ledger.unsealed("batch_a", 0)] == [
+        b'{"by":"first","line":1}', b'{"by":"first","line":2}', b'{"by":"second","line":3}',
+    ]
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert (progress.counts.completed, progress.nanousd, progress.tokens) == (3, 3000, 45)
+
+
+async def test_a_group_of_several_shards_is_one_step(ledger: Ledger) -> None:
+    groups = [ShardGroup(0, entries(1, 2), [ONE, FAILED]), ShardGroup(1, entries(11), [ONE])]
+    recorded = await ledger.record("batch_a", groups)
+    assert recorded is not None
+    assert [r.unsealed for r in recorded] == [2, 1]
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert (progress.counts.completed, progress.counts.failed, progress.attempts, progress.unpriced) == (2, 1, 6, True)
+
+
+async def test_a_claim_finds_what_is_recorded_and_what_is_unsealed(ledger: Ledger) -> None:
+    await record(ledger, 1, 12, 15)
+    claim = await ledger.claim("batch_a", 1, 11, 20)
+    assert claim is not None
+    assert claim.recorded == {12, 15}
+    assert [entry.line for entry in claim.unsealed] == [12, 15]
+
+
+async def test_generations_grow_also_after_redis_was_emptied(ledger: Ledger, redis_client: Redis) -> None:
+    first = await ledger.claim("batch_a", 0, 1, 10)
+    second = await ledger.claim("batch_a", 0, 1, 10)
+    await redis_client.flushall()
+    await ledger.register(a_batch())
+    third = await ledger.claim("batch_a", 0, 1, 10)
+    assert first and second and third
+    assert first.generation < second.generation < third.generation
+
+
+async def test_an_old_claim_neither_seals_nor_ends(ledger: Ledger) -> None:
+    old = await ledger.claim("batch_a", 0, 1, 10)
+    new = await ledger.claim("batch_a", 0, 1, 10)
+    assert old and new
+    await record(ledger, 0, 1)
+    assert await ledger.sealed("batch_a", 0, old.generation, 1) == -1
+    assert await ledger.end_shard("batch_a", 0, old.generation) == -1
+    assert len(await ledger.unsealed("batch_a", 0)) == 1
+    assert await ledger.sealed("batch_a", 0, new.generation, 1) == 0
+    assert await ledger.end_shard("batch_a", 0, new.generation) == 2
+
+
+async def test_a_shard_ends_once(ledger: Ledger) -> None:
+    claim = await ledger.claim("batch_a", 2, 21, 30)
+    assert claim
+    assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
+    assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
+    assert await ledger.claim("batch_a", 2, 21, 30) is None
+    assert await ledger.ended_shards("batch_a", 3) == {2}
+
+
+async def test_states_follow_the_table_and_terminal_ones_stay(ledger: Ledger) -> None:
+    assert await ledger.move("batch_a", State.CANCELLING) is State.CANCELLING
+    assert await ledger.move("batch_a", State.FINALIZING) is State.CANCELLING
+    await ledger.finish("batch_a", State.CANCELLED, 2000.0)
+    assert await ledger.move("batch_a", State.IN_PROGRESS) is State.CANCELLED
+    assert await ledger.claim("batch_a", 0, 1, 10) is None
+    assert await ledger.record("batch_a", [ShardGroup(0, entries(1), [ONE])]) is None
+
+
+async def test_a_ledger_that_is_gone_is_said(ledger: Ledger, redis_client: Redis) -> None:
+    await redis_client.flushall()
+    with pytest.raises(LedgerGone):
+        await ledger.claim("batch_a", 0, 1, 10)
+    with pytest.raises(LedgerGone):
+        await ledger.record("batch_a", [ShardGroup(0, entries(1), [ONE])])
+    assert await ledger.progress("batch_a") is None
+
+
+async def test_registering_twice_changes_nothing(ledger: Ledger) -> None:
+    await record(ledger, 0, 1)
+    assert not await ledger.register(a_batch())
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert progress.counts.completed == 1
+
+
+async def test_rejects_count_as_failed_and_are_never_claimed(redis_client: Redis) -> None:
+    ledger = Ledger(redis_client)
+    document = a_batch("batch_r").model_copy(update={"rejected": 2})
+    await ledger.register(document, recorded=[3, 7])
+    claim = await ledger.claim("batch_r", 0, 1, 10)
+    assert claim is not None
+    assert claim.recorded == {3, 7}
+    progress = await ledger.progress("batch_r")
+    assert progress is not None
+    assert progress.counts.failed == 2
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(1, 30), unique=True, min_size=1, max_size=8), min_size=1, max_size=12))
+async def test_counters_equal_the_lines_in_any_interleaving(redis_client: Redis, groups: list[list[int]]) -> None:
+    """Two claims record overlapping lines in any order: the sums are those of the distinct lines."""
+    await redis_client.flushall()
+    ledger = Ledger(redis_client)
+    await ledger.register(a_batch())
+    for lines in groups:
+        await ledger.record("batch_a", [ShardGroup(0, entries(*lines), [ONE] * len(lines))])
+    distinct = {line for lines in groups for line in lines}
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert progress.counts.completed == len(distinct)
+    assert progress.nanousd == 1000 * len(distinct)
+    assert sorted(entry.line for entry in await ledger.unsealed("batch_a", 0)) == sorted(distinct)
+
+
+async def test_waiting_lines_cost_redis_little(redis_client: Redis) -> None:
+    """A million lines fit in any Redis: under 20 bytes a waiting line, tickets and all."""
+    from bucketline.connect import open_redis
+    from bucketline.queue import enqueue_shards
+    from bucketline.shard import Shard, lines_of_shard
+
+    before = (await redis_client.info("memory"))["used_memory"]
+    address = redis_client.connection_pool.connection_kwargs["path"]
+    queue = open_redis(f"unix://{address}")
+    shards, line = [], 1
+    while line < 200_000:
+        lines = lines_of_shard(len(shards))
+        shards.append(Shard(len(shards), line, line * 1000, lines * 1000, lines))
+        line += lines
+    await enqueue_shards(queue, "batch_a", shards, 5)
+    await queue.aclose()
+    after = (await redis_client.info("memory"))["used_memory"]
+    assert await redis_client.zcard(keys.QUEUE) == len(shards)
+    assert (after - before) / line < 20
