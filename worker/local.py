@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.submit import submit
+from producer.intake import submit
 from producer.watch import progress_of
 
 from bucketline.batch import TERMINAL, BatchOptions, Progress

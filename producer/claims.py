@@ -1,0 +1,153 @@
+"""Who submits what: signs of life of producers, and claims on sources.
+
+Comes in: a batch id that a submit made up, and the digest of an idempotency key or of a version of an inbox object.
+Goes out: whether the submit is the one that may go on, or the id of the batch that the source became. An id under
+``SUBMITTING`` shows that its producer lives; a claim whose producer died before ``batch.json`` is taken over. Called by
+``submit`` and ``inbox``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError, WatchError
+
+from bucketline import keys
+from bucketline.layout import batch_document
+from bucketline.store import NotFound, Store
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["REFUSED", "Claims", "Sign", "signs_of_life", "source_digest"]
+
+REFUSED = "refused"  #: what a claim holds when its source can be no batch
+_LIFE_S = 30 * 24 * 3600
+_BEAT_S = 5.0
+_DEAD_S = 30.0  #: a producer silent for so long has died; the sweep's figure too
+
+
+def source_digest(*parts: str) -> str:
+    """The digest of what tells one source from all others."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+@dataclass(slots=True)
+class Sign:
+    """A producer's sign of life. ``keep``: it outlives the producer, since what it wrote must be looked after."""
+
+    keep: bool = False
+
+
+@contextlib.asynccontextmanager
+async def signs_of_life(redis: Redis, batch_id: str, clock: Callable[[], float]) -> AsyncIterator[Sign]:
+    """Show that a submit is under way, until the block ends.
+
+    A producer that is killed leaves its sign, and so does one that ends with ``keep`` set: by it the sweep finds a
+    batch whose work was never queued.
+    """
+    sign = Sign()
+    await redis.zadd(keys.SUBMITTING, {batch_id: clock()})
+    beat = asyncio.create_task(_beat(redis, batch_id, clock), name="signs-of-life")
+    try:
+        yield sign
+    finally:
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
+        if not sign.keep:
+            with contextlib.suppress(RedisError, OSError):
+                await redis.zrem(keys.SUBMITTING, batch_id)
+
+
+async def _beat(redis: Redis, batch_id: str, clock: Callable[[], float]) -> None:
+    while True:
+        await asyncio.sleep(_BEAT_S)
+        with contextlib.suppress(RedisError, OSError):
+            await redis.zadd(keys.SUBMITTING, {batch_id: clock()})
+
+
+class Claims:
+    """Claims on sources, fleet-wide."""
+
+    def __init__(self, redis: Redis, store: Store, clock: Callable[[], float]) -> None:
+        self._redis = redis
+        self._store = store
+        self._clock = clock
+
+    async def take(self, digest: str, batch_id: str) -> str | None:
+        """Claim a source for a batch; None when it is ours, else the holder (a batch id, or ``REFUSED``).
+
+        The id must be under ``SUBMITTING`` already, so that no claim is ever without a living owner unseen.
+        """
+        key = keys.source_claim(digest)
+        while True:
+            if await self._redis.set(key, batch_id, nx=True, ex=_LIFE_S):
+                return None
+            holder = await self.holder(digest)
+            if holder is None:
+                continue
+            if holder == REFUSED or await self._stands(holder):
+                return holder
+            if await self._exchange(key, holder, batch_id):
+                return None
+
+    async def holder(self, digest: str) -> str | None:
+        """What a source became; None when nobody claimed it."""
+        raw = await self._redis.get(keys.source_claim(digest))
+        return None if raw is None else raw.decode()
+
+    async def holders(self, digests: Sequence[str]) -> list[str | None]:
+        """``holder`` of many, in one round trip for each five hundred."""
+        found: list[str | None] = []
+        for at in range(0, len(digests), 500):
+            raw = await self._redis.mget([keys.source_claim(digest) for digest in digests[at : at + 500]])
+            found += [None if one is None else one.decode() for one in raw]
+        return found
+
+    async def refuse(self, digest: str) -> None:
+        """Remember that this source can be no batch."""
+        await self._redis.set(keys.source_claim(digest), REFUSED, ex=_LIFE_S)
+
+    async def remember(self, digest: str, batch_id: str) -> None:
+        """Write down what a source became, where that is known from elsewhere; an existing claim stands."""
+        await self._redis.set(keys.source_claim(digest), batch_id, nx=True, ex=_LIFE_S)
+
+    async def release(self, digest: str, batch_id: str) -> None:
+        """Give a claim back, if it is still this batch's."""
+        await self._exchange(keys.source_claim(digest), batch_id, None)
+
+    async def _stands(self, batch_id: str) -> bool:
+        """Whether the holder is a batch, or is about to become one."""
+        if await self._redis.exists(keys.batch_hash(batch_id)):
+            return True
+        seen_s = await self._redis.zscore(keys.SUBMITTING, batch_id)
+        if seen_s is not None and self._clock() - seen_s < _DEAD_S:
+            return True
+        try:
+            await self._store.stat(batch_document(batch_id))
+        except NotFound:
+            return False
+        return True
+
+    async def _exchange(self, key: str, old: str, new: str | None) -> bool:
+        """Replace a claim's holder, or drop the claim, only where it is still ``old``."""
+        async with self._redis.pipeline(transaction=True) as pipe:
+            try:
+                await pipe.watch(key)
+                held = await pipe.get(key)
+                if held is None or held.decode() != old:
+                    return False
+                pipe.multi()
+                if new is None:
+                    pipe.delete(key)
+                else:
+                    pipe.set(key, new, ex=_LIFE_S)
+                await pipe.execute()
+            except WatchError:
+                return False
+        return True

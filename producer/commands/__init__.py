@@ -1,0 +1,1 @@
+"""The commands that need no worker; each file registers one verb."""

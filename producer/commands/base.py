@@ -1,0 +1,77 @@
+"""What every command shares: the global options, a producer for the length of a call, and where output goes.
+
+Comes in: typer's context. Goes out: what the asked coroutine returns. JSON is one document on standard output; people's
+words and progress go to standard error. Heavy modules are imported inside, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from producer.client import Producer
+
+__all__ = ["BatchId", "Globals", "JsonFlag", "note", "print_json", "print_table", "with_producer"]
+
+T = TypeVar("T")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="the batch, as submit named it")]
+
+
+@dataclass(slots=True)
+class Globals:
+    """The options that stand before the verb."""
+
+    config: str | None = None
+
+
+def with_producer(context: typer.Context, use: Callable[[Producer], Awaitable[T]]) -> T:
+    """Run a coroutine on a producer of the chosen configuration."""
+
+    async def once() -> T:
+        from producer.client import Producer
+
+        async with Producer(context.obj.config) as producer:
+            return await use(producer)
+
+    return asyncio.run(once())
+
+
+def print_json(document: Any) -> None:
+    """One JSON document, whole, on standard output."""
+    import json
+
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def note(text: str) -> None:
+    """A sentence for the person at the terminal."""
+    sys.stderr.write(text + "\n")
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | RenderableType]], *, right: frozenset[str] = frozenset()
+) -> None:
+    """A table on standard output; as wide as its content where output is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, column in enumerate(columns):
+        last = position == len(columns) - 1
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 100_000  # whoever reads a pipe wants a row on one line
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    console.print(table, crop=False, soft_wrap=width is not None)

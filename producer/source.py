@@ -1,0 +1,146 @@
+"""Where an input comes from: a path, standard input, an ``s3://`` address, an object of the store, or Python dicts.
+
+Comes in: what the user named. Goes out: an ``InputStream`` with a name and unpacked blocks of bytes, at a flat memory of
+a block. gzip and zstd are known by their first bytes, whatever the name says. Called by ``submit`` and ``estimate``. It
+does not look into lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bucketline.errors import InputError, UsageError
+from bucketline.splice import dumps
+from bucketline.store import Changed, NotFound, Store, open_store
+from producer.unpack import unpacked
+
+__all__ = ["BLOCK_BYTES", "InputStream", "Source", "StoredInput", "open_source"]
+
+BLOCK_BYTES = 256 * 1024  #: read and scanned at once: a few milliseconds of the loop
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """An object of the store itself, pinned to a version where ``etag`` is given."""
+
+    key: str
+    etag: str | None = None
+
+
+Source = str | os.PathLike[str] | StoredInput | Iterable[Item] | AsyncIterable[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class InputStream:
+    """An open input: what to call it, and its unpacked bytes."""
+
+    name: str
+    blocks: AsyncIterator[bytes]
+
+
+@asynccontextmanager
+async def open_source(source: Source, store: Store) -> AsyncIterator[InputStream]:
+    """Open an input for one pass. Raises InputError with one sentence when it cannot be read."""
+    if isinstance(source, StoredInput):
+        yield InputStream(source.key, unpacked(_object(store, source.key, source.etag, source.key), source.key))
+    elif isinstance(source, str) and source.startswith("s3://"):
+        bucket, _, key = source.removeprefix("s3://").partition("/")
+        if not bucket or not key:
+            raise InputError(f"{source!r} names no object; write s3://BUCKET/KEY.")
+        other = open_store(f"s3://{bucket}")
+        try:
+            yield InputStream(source, unpacked(_object(other, key, None, source), source))
+        finally:
+            await other.close()
+    elif isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        file = await asyncio.to_thread(_open, name)
+        try:
+            yield InputStream(name, unpacked(_file(file, name), name))
+        finally:
+            if name != "-":
+                file.close()
+    else:
+        yield InputStream("python", _encoded(source))
+
+
+def _open(name: str) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(f"{name} is a folder; give one file of JSON lines.")
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"There is no file {name}.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read: {_reason(error)}.") from None
+
+
+async def _file(file: BinaryIO, name: str) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            block = await asyncio.to_thread(file.read, BLOCK_BYTES)
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {_reason(error)}.") from None
+        if not block:
+            return
+        yield block
+
+
+async def _object(store: Store, key: str, etag: str | None, name: str) -> AsyncIterator[bytes]:
+    """The bytes of one version of an object; a replacement while it is read is noticed."""
+    try:
+        pinned = etag or (await store.stat(key)).etag
+        async for block in store.read(key, block_bytes=4 * BLOCK_BYTES, etag=pinned):
+            yield block
+    except NotFound:
+        raise InputError(f"There is no object {name}.") from None
+    except Changed:
+        raise InputError(f"{name} was replaced while it was being read; submit it again.") from None
+
+
+async def _encoded(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[bytes]:
+    """Dicts as lines, in blocks."""
+    held: list[bytes] = []
+    size = number = 0
+    async for item in _each(items):
+        number += 1
+        try:
+            line = dumps(item if isinstance(item, dict) else dict(item))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Item {number} cannot be written as JSON: {_reason(error)}.") from None
+        held.append(line)
+        size += len(line)
+        if size >= BLOCK_BYTES:
+            yield b"\n".join([*held, b""])
+            held, size = [], 0
+            await asyncio.sleep(0)
+    if held:
+        yield b"\n".join([*held, b""])
+
+
+async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    elif not isinstance(items, Mapping | bytes) and hasattr(items, "__iter__"):
+        for item in items:
+            yield item
+    else:
+        raise UsageError(f"A batch is a path, an s3:// address or an iterable of dicts, not {type(items).__name__}.")
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text[:1].lower() + text[1:].rstrip(".")

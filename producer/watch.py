@@ -1,0 +1,162 @@
+"""How far batches are: from Redis while they live, from the store afterwards.
+
+Comes in: the ledger (None where Redis is out of reach) and the store. Goes out: ``Progress`` of one batch or of the
+newest, a wait for the end of one, and the observed rate. Called by status, wait, run, the inbox and the HTTP door. It
+only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from bucketline.batch import TERMINAL, BatchDocument, Counts, Progress, State
+from bucketline.errors import BatchNotFound, NotFinished
+from bucketline.layout import BATCHES, batch_document, batch_id_of, manifest_object
+from bucketline.ledger import Ledger
+from bucketline.money import nano_from_usd
+from bucketline.store import NotFound, Store
+
+__all__ = ["Pace", "exit_code_of", "manifest_of", "progress_of", "recent", "wait_for"]
+
+_SAMPLES = 40
+_LOOK_S = 0.5
+
+
+async def progress_of(batch_id: str, ledger: Ledger | None, store: Store) -> Progress:
+    """Where one batch stands. Raises BatchNotFound."""
+    found = None if ledger is None else await ledger.progress(batch_id)
+    if found is not None:
+        return found
+    manifest = await manifest_of(batch_id, store)
+    if manifest is not None:
+        return _of_manifest(manifest)
+    try:
+        raw = await store.get(batch_document(batch_id))
+    except NotFound:
+        raise BatchNotFound(f"There is no batch {batch_id} in {store.address}.") from None
+    return _of_document(BatchDocument.model_validate_json(raw))
+
+
+async def recent(ledger: Ledger, store: Store, limit: int = 50) -> list[Progress]:
+    """The newest batches, newest first; from the store where Redis knows none."""
+    found = await ledger.recent(limit)
+    if found:
+        return found
+    stored = [stat async for stat in store.list(BATCHES) if stat.key.endswith("/batch.json")]
+    newest = sorted(stored, key=lambda stat: stat.modified_s, reverse=True)[:limit]
+    ids = [batch_id for stat in newest if (batch_id := batch_id_of(stat.key))]
+    return [await progress_of(batch_id, None, store) for batch_id in ids]
+
+
+async def wait_for(
+    batch_id: str,
+    ledger: Ledger,
+    store: Store,
+    *,
+    timeout_s: float | None = None,
+    show: Callable[[Progress], None] = lambda _: None,
+    look_s: float = _LOOK_S,
+) -> Progress:
+    """Wait for a batch's end. ``show`` hears of each look. Raises BatchNotFound, and NotFinished after the timeout."""
+    ends_s = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        progress = await progress_of(batch_id, ledger, store)
+        show(progress)
+        if progress.state in TERMINAL:
+            return progress
+        if ends_s is not None and time.monotonic() >= ends_s:
+            raise NotFinished(f"{batch_id} is {progress.state}, {progress.counts.percent} % of its lines are done.")
+        await asyncio.sleep(look_s)
+
+
+async def manifest_of(batch_id: str, store: Store) -> dict[str, Any] | None:
+    """The manifest as a document; None before the batch is over."""
+    try:
+        manifest: dict[str, Any] = orjson.loads(await store.get(manifest_object(batch_id)))
+    except NotFound:
+        return None
+    return manifest
+
+
+def exit_code_of(progress: Progress) -> int:
+    """0 all lines answered, 1 over with lines that were not, 3 not over yet."""
+    if progress.state not in TERMINAL:
+        return 3
+    counts = progress.counts
+    return 0 if progress.state is State.COMPLETED and counts.completed == counts.total else 1
+
+
+@dataclass(slots=True)
+class _Sample:
+    at_s: float
+    done: int
+
+
+class Pace:
+    """Lines per second as observed over the last samples, and the time left at that rate."""
+
+    def __init__(self) -> None:
+        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
+
+    def add(self, now_s: float, done: int) -> None:
+        self._samples.append(_Sample(now_s, done))
+
+    @property
+    def lines_per_s(self) -> float:
+        """0.0 until two samples differ in time."""
+        if len(self._samples) < 2:
+            return 0.0
+        first, last = self._samples[0], self._samples[-1]
+        span_s = last.at_s - first.at_s
+        return (last.done - first.done) / span_s if span_s > 0 else 0.0
+
+    def left_s(self, total: int) -> float | None:
+        """Seconds until ``total`` lines are done; None while nothing moves."""
+        rate = self.lines_per_s
+        return (total - self._samples[-1].done) / rate if rate > 0 else None
+
+
+def _of_document(document: BatchDocument) -> Progress:
+    """A batch that Redis does not know and that is not over: its work is not queued, or Redis was emptied."""
+    return Progress(
+        id=document.id,
+        source=document.source,
+        state=State.VALIDATING,
+        counts=Counts(total=document.lines, failed=document.rejected),
+        nanousd=0,
+        unpriced=False,
+        tokens=0,
+        created_s=document.created_s,
+        reason="its work is not queued yet; a worker takes it up",
+        deadline_s=document.deadline_s,
+        waiting_shards=len(document.shards),
+    )
+
+
+def _of_manifest(manifest: dict[str, Any]) -> Progress:
+    counts, usage, cost = manifest["counts"], manifest["usage"], manifest["cost"]
+    return Progress(
+        id=manifest["id"],
+        source=manifest["source"],
+        state=State(manifest["status"]),
+        counts=Counts(counts["total"], counts["completed"], counts["failed"], counts["cancelled"]),
+        nanousd=nano_from_usd(cost["usd"]),
+        unpriced=not cost["complete"],
+        tokens=usage.get("input_tokens", 0) + usage.get("output_tokens", 0),
+        created_s=_unix_s(manifest["created_at"]),
+        finished_s=_unix_s(manifest["finished_at"]),
+        reason=manifest.get("reason"),
+        attempts=counts.get("attempts", 0),
+    )
+
+
+def _unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

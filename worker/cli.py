@@ -1,0 +1,127 @@
+"""The command ``bucketline``: verbs put together, errors turned into exit codes.
+
+Comes in: the arguments. Goes out: an exit code, and on an error one sentence on standard error; a traceback only with
+``BUCKETLINE_DEBUG=1``. Each verb is a file under ``producer/commands`` or ``worker/commands``, which imports what it needs
+when it runs. Exit codes are in ``bucketline.errors``; 70 is a fault of ours, 130 is Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from bucketline.errors import BucketlineError, InputError
+from producer.commands.base import Globals
+
+__all__ = ["main"]
+
+#: in the order in which ``--help`` lists them
+VERBS = (
+    "worker.commands.demo",
+    "worker.commands.run",
+    "producer.commands.submit",
+    "producer.commands.status",
+    "producer.commands.wait",
+    "producer.commands.results",
+    "producer.commands.cancel",
+    "producer.commands.pause",
+    "producer.commands.resume",
+    "producer.commands.estimate",
+    "producer.commands.verify",
+    "producer.commands.spend",
+    "producer.commands.prices",
+    "producer.commands.inbox",
+    "worker.commands.work",
+    "worker.commands.limits",
+    "worker.commands.doctor",
+)
+_INTERNAL = 70
+_INTERRUPTED = 130
+
+
+def build_app() -> typer.Typer:
+    """The command with every verb that is there."""
+    app = typer.Typer(name="bucketline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def global_options(
+        context: typer.Context,
+        config: Annotated[
+            str | None, typer.Option(metavar="PATH", help="the configuration; else bucketline.toml")
+        ] = None,
+        version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
+    ) -> None:
+        """Batch LLM inference: a JSONL file in, answers and a bill out."""
+        if version:
+            from importlib.metadata import version as version_of
+
+            print(version_of("bucketline"))
+            raise typer.Exit
+        context.obj = Globals(config)
+
+    for name in VERBS:
+        if find_spec(name) is not None:
+            importlib.import_module(name).register(app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and end the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; the exit code. No exception leaves it but with ``BUCKETLINE_DEBUG``."""
+    debug = bool(os.environ.get("BUCKETLINE_DEBUG"))
+    try:
+        build_app()(args=_config_first(arguments), prog_name="bucketline", standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else (0 if end.code is None else 1)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    except BucketlineError as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        if isinstance(error, InputError):
+            _print_faults(error.faults)
+        return error.exit_code
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing more can be said to them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(
+            f"Internal error ({type(error).__name__}); run with BUCKETLINE_DEBUG=1 for the traceback.", file=sys.stderr
+        )
+        return _INTERNAL
+    return 0
+
+
+def _print_faults(faults: Sequence[str]) -> None:
+    for fault in faults:
+        print(f"  {fault}", file=sys.stderr)
+
+
+def _config_first(arguments: list[str]) -> list[str]:
+    """``--config PATH`` may stand anywhere before ``--``: people write it after the verb as often as before."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for at, argument in enumerate(arguments[:end]):
+        if argument == "--config" and at + 1 < end:
+            return [*arguments[at : at + 2], *arguments[:at], *arguments[at + 2 :]]
+        if argument.startswith("--config="):
+            return [argument, *arguments[:at], *arguments[at + 1 :]]
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
