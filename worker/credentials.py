@@ -170,7 +170,7 @@ def _google_credentials(provider: Provider) -> Any:
     import google.auth
 
     if provider.api_key_file:
-        credentials, _ = google.auth.load_credentials_from_file(provider.api_key_file, scopes=[_SCOPE])
+        credentials, _ = google.auth.load_credentials_from_file(provider.api_key_file, scopes=[_SCOPE])  # type: ignore[no-untyped-call]
     else:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     return credentials
