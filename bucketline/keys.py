@@ -11,6 +11,7 @@
 | bl:source:DIGEST       | string | submit              | submit             | 30 days              | the same file may run again     |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
 | bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
+| bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |
 | bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
 | bl:sweeper             | string | sweep               | sweep              | seconds              | another process sweeps          |
 | bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
@@ -29,6 +30,7 @@ __all__ = [
     "batch_generations",
     "batch_hash",
     "batch_open",
+    "circuit",
     "finish_job_id",
     "shard_job_id",
     "source_claim",
@@ -65,6 +67,11 @@ def batch_ended(batch_id: str) -> str:
 def batch_open(batch_id: str, shard: int) -> str:
     """List: recorded outcomes of one shard that no part holds yet."""
     return f"bl:b:{batch_id}:open:{shard}"
+
+
+def circuit(name: str) -> str:
+    """Hash: how the circuit of a route or an account stands."""
+    return f"bl:circuit:{name}"
 
 
 def source_claim(digest: str) -> str:

@@ -41,6 +41,27 @@ class OpenBatch:
     def id(self) -> str:
         return self.document.id
 
+    def took_off(self) -> None:
+        """The line that is running now has its permits: it is in flight."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.waiting.discard(task)
+            self.in_flight.add(task)
+
+    def landed(self) -> None:
+        """The line that is running now has its reply, or none: it is no longer in flight."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.in_flight.discard(task)
+            self.waiting.add(task)
+
+    def gone(self) -> None:
+        """The line that is running now has ended."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.waiting.discard(task)
+            self.in_flight.discard(task)
+
     def end(self, kind: Kind, *, keep_in_flight: bool = False) -> None:
         """End every line that is open; those in flight too, unless they may land."""
         if self.ended_by is None:

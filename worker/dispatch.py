@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bucketline.catalog import Catalog, Plan, Route
 from bucketline.failure import TABLE, Billed, Effect, Failure, Kind
@@ -23,7 +23,8 @@ from bucketline.settings import RetrySettings
 from worker.control import OpenBatch
 from worker.credentials import Credentials
 from worker.decide import FallBack, Retry, Rules, Standing, WaitForRoute, decide
-from worker.health import Health
+from worker.health import Health, Pass
+from worker.life import Life
 from worker.likely import Likely
 from worker.limiter import Demand, Gate, Permit
 from worker.providers import adapter_for
@@ -31,28 +32,14 @@ from worker.providers.base import Answer
 from worker.transport import Transport
 from worker.turnstile import Turnstile
 
-__all__ = ["Dispatcher", "Life", "failed_outcome"]
+__all__ = ["Dispatcher"]
 
-
-@dataclass(slots=True)
-class Life:
-    """Where one line stands. Changed only by its own dispatch."""
-
-    request: Request
-    attempts: list[Attempt] = field(default_factory=list)
-    route: int = 0
-    attempts_here: int = 0
-    refusals_here: int = 0
-    counted: int = 0  #: attempts that count against the budget, over all routes
-
-    def next_route(self) -> None:
-        self.route += 1
-        self.attempts_here = self.refusals_here = 0
+Result = Answer | Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """Everything a line needs on its way; one for each process, put together in ``service``."""
+    """Everything a line needs on its way; one for each process, put together in ``engine``."""
 
     catalog: Catalog
     gate: Gate
@@ -74,196 +61,160 @@ class Dispatcher:
         rules = self._rules(plan, batch)
         while True:
             await batch.running.wait()
-            route = plan.routes[life.route]
-            result = await self._attempt(life, route, batch)
+            result = await self._attempt(life, plan, rules, batch)
+            if result is None:
+                continue
             if isinstance(result, Answer):
-                return _answered(life, result)
+                return life.answered(result)
             match decide(result, self._standing(life, plan, batch), rules, self.draw()):
                 case Retry(after_s):
                     await self.sleep(after_s)
                 case WaitForRoute():
-                    await self.health.reopened(route.name)
+                    pass  # its circuit is open: the next round waits for it
                 case FallBack():
-                    life.next_route()
+                    life.leave_route()
                 case _:
-                    return failed_outcome(life, result)
+                    return life.failed(result)
 
-    async def _attempt(self, life: Life, route: Route, batch: OpenBatch) -> Answer | Failure:
-        """One call on one route, with its permit; the attempt is on the line's record when this returns."""
-        closed_by = self.health.reason(route.name)
-        if closed_by is not None:
-            return Failure(Kind(closed_by), TABLE[Kind(closed_by)].sentence)
-        permit = await self._permit(life.request, route, batch)
-        started_s, began = self.clock(), self.monotonic()
+    async def _attempt(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Result | None:
+        """One call on the first usable route; None when the route closed while the line waited for its permit."""
+        given = await self._route(life, plan, rules)
+        if isinstance(given, Failure):
+            return given
+        life.enter_route(given.index)
+        route = given.route
+        demand = self.likely.demand(life.request, route)
+        permit = await self._permit(route, demand, batch)
         try:
-            result = await self._exchange(life.request, route)
-        except asyncio.CancelledError:
-            self.gate.settle(permit)
-            self._note(life, route, started_s, began, Failure(batch.ended_by or Kind.INTERNAL, "", usage=None), True)
-            raise
+            if self.health.is_closed(given) or not batch.running.is_set():
+                self.gate.release(permit)
+                return None
+            return await self._call(life, given, demand, permit, batch)
         finally:
             self._landed(batch)
-        self._settle(permit, route, result)
-        self._note(life, route, started_s, began, result)
-        self._learn(life.request, route, result)
-        return result
 
-    async def _permit(self, request: Request, route: Route, batch: OpenBatch) -> Permit:
+    async def _route(self, life: Life, plan: Plan, rules: Rules) -> Pass | Failure:
+        """The first usable route of the plan. A plan all of whose routes are closed waits, where the batch does."""
+        given = self.health.take(plan.routes, life.tried)
+        if given is not None:
+            return given
+        kind = None if rules.wait_for_quota else self.health.closed_for_good(plan.routes, life.tried)
+        if kind is not None:
+            return Failure(kind, TABLE[kind].sentence)
+        return await self.health.wait(plan.routes, life.tried)
+
+    async def _permit(self, route: Route, demand: Demand, batch: OpenBatch) -> Permit:
         """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that."""
         priority = batch.document.options.priority
-        demand = self._demand(request, route)
         permit = await self.gate.admit(route.scopes, demand, batch_id=batch.id, priority=priority)
         try:
             await self.turnstile.enter(batch.id, priority)
         except asyncio.CancelledError:
             self.gate.release(permit)
             raise
-        task = asyncio.current_task()
-        assert task is not None
-        batch.waiting.discard(task)
-        batch.in_flight.add(task)
+        batch.took_off()
         return permit
 
     def _landed(self, batch: OpenBatch) -> None:
         self.turnstile.leave()
-        task = asyncio.current_task()
-        assert task is not None
-        batch.in_flight.discard(task)
-        batch.waiting.add(task)
+        batch.landed()
 
-    async def _exchange(self, request: Request, route: Route) -> Answer | Failure:
+    async def _call(self, life: Life, given: Pass, demand: Demand, permit: Permit, batch: OpenBatch) -> Result:
+        """Send, read, settle; the attempt is on the line's record when this returns, and when it is cut off."""
+        route = given.route
+        started_s, began = self.clock(), self.monotonic()
+        try:
+            result = await self._exchange(life.request, route)
+        except asyncio.CancelledError:
+            self.gate.settle(permit)
+            self.health.lost(given)
+            cut_off = Failure(batch.ended_by or Kind.INTERNAL, "")
+            cost = self._maybe_cost(route, demand, started_s)
+            life.note(_attempt(route, cut_off, Billed.MAYBE, cost, started_s, self.monotonic() - began), cut_off)
+            raise
+        failure = result if isinstance(result, Failure) else None
+        self._settle(permit, route, result, failure)
+        self.health.saw(given, failure)
+        billed = Billed.YES if failure is None else failure.row.billed
+        cost = self._cost(route, result, billed, demand, started_s)
+        attempt = _attempt(route, result, billed, cost, started_s, self.monotonic() - began)
+        life.note(attempt, failure, is_probe=bool(given.probes))
+        if result.usage is not None:
+            self.likely.learn(life.request, route, result.usage)
+        return result
+
+    async def _exchange(self, request: Request, route: Route) -> Result:
         """Write the call for this route anew, send it, understand what comes back."""
-        adapter = adapter_for(route.provider.wire)
-        key = await self.credentials.key(route.provider)
-        call = adapter.call(request, route, key)
-        call = await self.credentials.sign(call, route.provider)
-        reply = await self.transport.send(call, route.provider, self.retry.request_timeout_s)
+        provider = route.provider
+        adapter = adapter_for(provider.wire)
+        key = await self.credentials.key(provider)
+        call = await self.credentials.sign(adapter.call(request, route, key), provider)
+        reply = await self.transport.send(call, provider, self.retry.request_timeout_s)
         if isinstance(reply, Failure):
             return reply
         self.gate.observe(route.scopes, reply.headers)
-        return adapter.read(reply, request, route)
+        return adapter.read(reply, request, route, key=key)
 
-    def _settle(self, permit: Permit, route: Route, result: Answer | Failure) -> None:
+    def _settle(self, permit: Permit, route: Route, result: Result, failure: Failure | None) -> None:
         """Put the fact in the estimate's place, and tell the fleet what the provider said about its limits."""
         usage = result.usage
         if usage is not None:
             self.gate.settle(permit, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-        elif isinstance(result, Failure) and result.row.billed is Billed.NO:
-            self.gate.release(permit, sent=result.status is not None)
+        elif failure is not None and failure.row.billed is Billed.NO:
+            self.gate.release(permit, sent=failure.status is not None)
         else:
             self.gate.settle(permit)
-        failure = result if isinstance(result, Failure) else None
-        self.health.saw(route.name, failure)
         if failure is not None and failure.row.effect is Effect.PAUSE and failure.retry_after_s is not None:
             self.gate.pause(route.scopes[0][0], failure.retry_after_s, failure.kind)
 
-    def _note(
-        self, life: Life, route: Route, started_s: float, began: float, result: Answer | Failure, cut_off: bool = False
-    ) -> None:
-        failure = result if isinstance(result, Failure) else None
-        billed = Billed.YES if failure is None else Billed.MAYBE if cut_off else failure.row.billed
-        life.attempts.append(
-            Attempt(
-                provider=route.provider.name,
-                model=route.model,
-                kind="ok" if failure is None else failure.kind.value,
-                status=result.status,
-                started_s=started_s,
-                latency_s=self.monotonic() - began,
-                usage=result.usage,
-                cost=self._cost(life.request, route, result, billed, started_s),
-                billed=billed,
-                request_id=result.request_id,
-                served_model=result.served_model,
-            )
-        )
-        if failure is None or failure.row.costs_attempt:
-            life.attempts_here += 1
-            life.counted += 1
-        else:
-            life.refusals_here += 1
-
-    def _cost(self, request: Request, route: Route, result: Answer | Failure, billed: Billed, when_s: float) -> Cost:
-        if result.usage is not None or billed is Billed.YES:
-            answer = result if isinstance(result, Answer) else None
-            return self.prices.cost(
-                route,
-                served_model=result.served_model,
-                usage=result.usage,
-                when_s=when_s,
-                tier=(answer and answer.tier) or "standard",
-                reported_nanousd=answer.reported_nanousd if answer else None,
-            )
-        if billed is Billed.NO:
+    def _cost(self, route: Route, result: Result, billed: Billed, demand: Demand, when_s: float) -> Cost:
+        if result.usage is None and billed is Billed.NO:
             return Cost()
-        demand = self._demand(request, route)
+        if result.usage is None and billed is Billed.MAYBE:
+            return self._maybe_cost(route, demand, when_s)
+        answer = result if isinstance(result, Answer) else None
+        return self.prices.cost(
+            route,
+            served_model=result.served_model,
+            usage=result.usage,
+            when_s=when_s,
+            tier=(answer and answer.tier) or "standard",
+            reported_nanousd=answer.reported_nanousd if answer else None,
+        )
+
+    def _maybe_cost(self, route: Route, demand: Demand, when_s: float) -> Cost:
         return self.prices.maybe_cost(
             route, input_tokens=demand.input_tokens, output_tokens=demand.output_tokens, when_s=when_s
         )
 
-    def _demand(self, request: Request, route: Route) -> Demand:
-        return self.likely.demand(request, route)
-
-    def _learn(self, request: Request, route: Route, result: Answer | Failure) -> None:
-        if result.usage is not None:
-            self.likely.learn(request, route, result.usage)
-
     def _standing(self, life: Life, plan: Plan, batch: OpenBatch) -> Standing:
         deadline_s = batch.document.deadline_s
-        return Standing(
-            attempts_here=life.attempts_here,
-            attempts_total=life.counted,
-            refusals_here=life.refusals_here,
-            routes_left=len(plan.routes) - 1 - life.route,
-            time_left_s=None if deadline_s is None else deadline_s - self.clock(),
-        )
+        left_s = None if deadline_s is None else deadline_s - self.clock()
+        return life.standing(plan, left_s, repeats_safely=True)
 
     def _rules(self, plan: Plan, batch: OpenBatch) -> Rules:
         retry = self.retry
-        on_quota = batch.document.options.on_quota or retry.on_quota
         return Rules(
             max_attempts=retry.max_attempts,
             max_attempts_total=retry.max_attempts_total,
             base_delay_s=retry.base_delay_s,
             max_delay_s=retry.max_delay_s,
             fall_back_on_filter=plan.fall_back_on_filter,
-            wait_for_quota=on_quota == "wait",
+            wait_for_quota=(batch.document.options.on_quota or retry.on_quota) == "wait",
         )
 
 
-def _answered(life: Life, answer: Answer) -> Outcome:
-    request = life.request
-    return Outcome(
-        line=request.line,
-        custom_id=request.custom_id,
-        requested_model=request.model,
-        code=None,
-        message=None,
-        attempts=tuple(life.attempts),
-        status=answer.status,
-        request_id=answer.request_id,
-        body=answer.body,
-        finish_reason=answer.finish_reason,
-        served_model=answer.served_model,
-        usage=answer.usage,
-        raw=answer.raw,
-    )
-
-
-def failed_outcome(life: Life, failure: Failure) -> Outcome:
-    """The outcome of a line that ends with ``failure``; its body is the provider's last word where there was one."""
-    request = life.request
-    return Outcome(
-        line=request.line,
-        custom_id=request.custom_id,
-        requested_model=request.model,
-        code=failure.row.code,
-        message=failure.message or failure.row.sentence,
-        attempts=tuple(life.attempts),
-        status=failure.status,
-        request_id=failure.request_id,
-        body=failure.body,
-        finish_reason=failure.finish_reason,
-        served_model=failure.served_model,
-        usage=failure.usage,
+def _attempt(route: Route, result: Result, billed: Billed, cost: Cost, started_s: float, latency_s: float) -> Attempt:
+    return Attempt(
+        provider=route.provider.name,
+        model=route.model,
+        kind="ok" if isinstance(result, Answer) else result.kind.value,
+        status=result.status,
+        started_s=started_s,
+        latency_s=latency_s,
+        usage=result.usage,
+        cost=cost,
+        billed=billed,
+        request_id=result.request_id,
+        served_model=result.served_model,
     )

@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass
 
 from arq.connections import ArqRedis
-from bucketline.store import Store
 
 from bucketline.catalog import Catalog
 from bucketline.ledger import Ledger
 from bucketline.prices import PriceBook
 from bucketline.settings import Settings
+from bucketline.store import Store
 from worker.control import Control
 from worker.credentials import Credentials
 from worker.dispatch import Dispatcher
@@ -57,12 +57,14 @@ class Engine:
     async def start(self) -> None:
         await self.gate.start()
         self.control.start()
+        self.health.start()
         self.recorder.start()
 
     async def close(self) -> None:
         """Answers first: what is recorded must be written before the permits and connections go."""
         await self.recorder.close()
         await self.control.close()
+        await self.health.close()
         await self.gate.close()
         await self.transport.close()
 
@@ -81,7 +83,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     catalog = Catalog(settings)
     prices = PriceBook(settings)
     gate = Gate(redis, worker_id)
-    health = Health(time.time)
+    health = Health(redis, time.time)
     control = Control(ledger, time.time)
     recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
     transport = Transport(connect_timeout_s=settings.retry.connect_timeout_s)

@@ -28,7 +28,7 @@ _log = logger(__name__)
 
 
 async def finish_batch(
-    batch_id: str, store: Store, ledger: Ledger, book: PriceBook, catalog: Catalog, clock: Callable[[], float]
+    batch_id: str, store: Store, ledger: Ledger, *, book: PriceBook, catalog: Catalog, clock: Callable[[], float]
 ) -> State:
     """Bring a batch to its final state. Raises LinesMissing, LedgerGone and the store's errors."""
     document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))

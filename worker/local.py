@@ -15,12 +15,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from producer.intake import submit
-from producer.watch import progress_of
-
 from bucketline.batch import TERMINAL, BatchOptions, Progress
 from bucketline.errors import UsageError
 from bucketline.settings import Settings
+from producer.intake import submit
+from producer.watch import progress_of
 from worker.embedded import EmbeddedRedis
 from worker.engine import Engine
 from worker.recover import recover

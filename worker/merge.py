@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from bucketline.store import NotFound, Store, Writer
-
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.jsonl import records
 from bucketline.layout import errors_object, output_object, parts_prefix, rejects_object, shard_of_part
 from bucketline.part import Part, parse_header
 from bucketline.splice import loads
+from bucketline.store import NotFound, Store, Writer
 from bucketline.tally import Tally
 
 __all__ = ["Digest", "LinesMissing", "Merged", "merge"]

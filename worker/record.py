@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bucketline.store import Store, StoreError
 from redis.exceptions import RedisError
 
 from bucketline.failure import Code
@@ -23,6 +22,7 @@ from bucketline.ledger import Deltas, Ledger, LedgerGone, ShardGroup
 from bucketline.outcome import Outcome, encode_outcome
 from bucketline.part import Entry, encode_part
 from bucketline.splice import loads
+from bucketline.store import Store, StoreError
 from bucketline.tally import Tally
 from worker.logs import logger
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 from arq.connections import ArqRedis
-from bucketline.store import Store
 
 from bucketline.batch import BatchDocument
 from bucketline.jsonl import records
@@ -21,6 +20,7 @@ from bucketline.part import parse_header
 from bucketline.queue import enqueue_shards
 from bucketline.shard import Shard
 from bucketline.splice import loads
+from bucketline.store import Store
 from bucketline.tally import Tally
 
 __all__ = ["recover"]

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from arq.constants import in_progress_key_prefix
 from arq.worker import Retry, Worker, func
-from bucketline.store import StoreError, open_store
 from redis.exceptions import RedisError
 
 from bucketline import keys
@@ -25,6 +24,7 @@ from bucketline.errors import ConfigError
 from bucketline.ledger import LedgerGone
 from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish
 from bucketline.settings import Settings, load_settings
+from bucketline.store import StoreError, open_store
 from worker.engine import Engine, build_engine
 from worker.finish import finish_batch
 from worker.lease import Leases
@@ -96,7 +96,9 @@ async def _run_shard(ctx: dict[str, Any], *ticket: Any) -> None:
 async def _finish(ctx: dict[str, Any], batch_id: str) -> None:
     engine: Engine = ctx["engine"]
     try:
-        await finish_batch(batch_id, engine.store, engine.ledger, engine.prices, engine.catalog, time.time)
+        await finish_batch(
+            batch_id, engine.store, engine.ledger, book=engine.prices, catalog=engine.catalog, clock=time.time
+        )
     except LinesMissing as error:
         _log.error("lines_missing", batch=batch_id, shards=len(error.shards))
         await engine.ledger.forget(batch_id)

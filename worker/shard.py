@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from bucketline.store import Store, StoreError
-
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.failure import TABLE, Failure, Kind
@@ -27,8 +25,10 @@ from bucketline.outcome import Outcome
 from bucketline.queue import Ticket
 from bucketline.request import Fault, Request, read_request
 from bucketline.settings import WorkerSettings
+from bucketline.store import Store, StoreError
 from worker.control import Control, OpenBatch
-from worker.dispatch import Dispatcher, Life, failed_outcome
+from worker.dispatch import Dispatcher
+from worker.life import Life
 from worker.logs import logger
 from worker.record import SEAL_BYTES, SEAL_S, ClaimLost, OpenShard, Recorder
 
@@ -105,7 +105,7 @@ class ShardRunner:
         return ShardEnd.HAND_BACK
 
     async def _run(self, ticket: Ticket) -> ShardEnd:
-        batch_id, number, first_line, offset, size, lines = ticket
+        batch_id, number, first_line, offset, size, _ = ticket
         document = await self._document(batch_id)
         raw = await self.store.get(input_object(batch_id), offset=offset, length=size)
         records = list(records_of(raw, line=first_line, offset_bytes=offset, cap_bytes=self.line_cap_bytes))
@@ -192,10 +192,7 @@ class ShardRunner:
             _log.error("line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, exc_info=True)
             outcome = _ended(life, Kind.INTERNAL)
         finally:
-            task = asyncio.current_task()
-            if task is not None:
-                batch.waiting.discard(task)
-                batch.in_flight.discard(task)
+            batch.gone()
         self.recorder.put(shard, outcome)
 
     def _understand(self, record: Record, document: BatchDocument) -> Request | Fault:
@@ -238,4 +235,4 @@ def _invalid(fault: Fault) -> Outcome:
 
 
 def _ended(life: Life, kind: Kind) -> Outcome:
-    return failed_outcome(life, Failure(kind, TABLE[kind].sentence))
+    return life.failed(Failure(kind, TABLE[kind].sentence))

@@ -11,7 +11,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from bucketline.store import NotFound
 from redis.exceptions import RedisError
 
 from bucketline import keys
@@ -20,6 +19,7 @@ from bucketline.errors import BucketlineError
 from bucketline.layout import batch_document
 from bucketline.queue import enqueue_finish, enqueue_shards
 from bucketline.shard import Shard
+from bucketline.store import NotFound
 from worker.logs import logger
 from worker.recover import recover
 
