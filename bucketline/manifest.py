@@ -8,7 +8,7 @@ programs: members are added, never renamed. Amounts are decimal strings in USD, 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,7 +45,7 @@ class BadManifest(BucketlineError):
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)  # a later version's members are passed over
 
 
 class ManifestCounts(_Document):
@@ -167,13 +167,13 @@ class Manifest(_Document):
     def parse(cls, raw: bytes) -> Manifest:
         """Read a manifest. Members that a later version added are passed over. Raises BadManifest."""
         try:
-            return cls.model_validate(_known(cls, orjson.loads(raw)))
+            return cls.model_validate(orjson.loads(raw))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"])) or "the document"
             raise BadManifest(f"The manifest cannot be read: {place}: {first['msg']}.") from None
-        except (ValueError, TypeError):
-            raise BadManifest("The manifest cannot be read: it is not a JSON object.") from None
+        except orjson.JSONDecodeError:
+            raise BadManifest("The manifest cannot be read: it is not JSON.") from None
 
     def counts_for_log(self) -> dict[str, int | float | str]:
         """The few figures that a log line carries."""
@@ -194,10 +194,3 @@ def schema_bytes() -> bytes:
         **Manifest.model_json_schema(mode="serialization"),
     }
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _known(model: type[BaseModel], document: Any) -> Any:
-    """The top level without the members that this version does not know."""
-    if not isinstance(document, dict):
-        raise TypeError
-    return {name: value for name, value in document.items() if name in model.model_fields}
