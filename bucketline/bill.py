@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from bucketline.batch import BatchDocument, State, iso_time
 from bucketline.catalog import Catalog, Route
@@ -31,7 +32,7 @@ from bucketline.rates import Step
 from bucketline.tally import Origin, Tally
 from bucketline.tallyrow import RowKey, TallyRow
 
-__all__ = ["build_manifest", "software"]
+__all__ = ["build_manifest", "figures", "software"]
 
 
 def build_manifest(
@@ -46,16 +47,39 @@ def build_manifest(
     reason: str | None = None,
 ) -> Manifest:
     """The manifest of a batch that is over; ``finished_s`` is unix time, ``files`` are named as in the store."""
-    latency = tally.latency
+    created_at = iso_time(document.created_s)
+    prices = _prices(tally, book, catalog, (document.created_s, finished_s))
     return Manifest(
         id=document.id,
         source=document.source,
         status=status.value,
         reason=reason,
-        created_at=iso_time(document.created_s),
+        created_at=created_at,
         finished_at=iso_time(finished_s),
         metadata=dict(sorted(document.options.metadata.items())),
-        counts=ManifestCounts(
+        files=dict(files),
+        config_digest=document.config_digest,
+        software=software(),
+        **figures(
+            tally,
+            prices,
+            created_day=created_at[:10],
+            max_usd=document.options.max_usd,
+            saved=_saved(tally, book, catalog, document.created_s),
+        ),
+    )
+
+
+def figures(
+    tally: Tally, prices: Mapping[str, Step], *, created_day: str, max_usd: str | None, saved: Saved | None
+) -> dict[str, Any]:
+    """The members of a manifest that are sums over lines; ``prices`` are the price rows by key.
+
+    verify calls this too, with a tally that it derived itself.
+    """
+    latency = tally.latency
+    return {
+        "counts": ManifestCounts(
             total=tally.total,
             completed=tally.completed,
             failed=tally.failed,
@@ -65,14 +89,11 @@ def build_manifest(
             fallbacks=tally.fallbacks,
             truncated=tally.truncated,
         ),
-        files=dict(files),
-        usage=tally.usage.document(),
-        cost=_cost(document, tally, book, catalog, finished_s),
-        latency_s=ManifestLatency(p50=latency.quantile_s(0.5), p95=latency.quantile_s(0.95), max=latency.max_s),
-        errors=dict(sorted(tally.errors.items())),
-        config_digest=document.config_digest,
-        software=software(),
-    )
+        "usage": tally.usage.document(),
+        "cost": _cost(tally, prices, created_day=created_day, max_usd=max_usd, saved=saved),
+        "latency_s": ManifestLatency(p50=latency.quantile_s(0.5), p95=latency.quantile_s(0.95), max=latency.max_s),
+        "errors": dict(sorted(tally.errors.items())),
+    }
 
 
 def software() -> str:
@@ -83,30 +104,35 @@ def software() -> str:
         return "bucketline"
 
 
-def _cost(document: BatchDocument, tally: Tally, book: PriceBook, catalog: Catalog, finished_s: float) -> ManifestCost:
+def _prices(tally: Tally, book: PriceBook, catalog: Catalog, times_s: tuple[float, ...]) -> dict[str, Step]:
+    """The price rows of all keys; those whose row was lost with a worker are looked up again."""
     prices = dict(tally.prices)
     for key, origin in tally.origins.items():
         if key not in prices:
-            step = _look_up(key, origin, book, catalog, (document.created_s, finished_s))
+            step = _look_up(key, origin, book, catalog, times_s)
             if step is not None:
                 prices[key] = step
-    unknown_most = tally.maybe_unknown > 0
+    return prices
+
+
+def _cost(
+    tally: Tally, prices: Mapping[str, Step], *, created_day: str, max_usd: str | None, saved: Saved | None
+) -> ManifestCost:
+    most = None if tally.maybe_unknown else _usd(tally.maybe_nanousd)
     return ManifestCost(
         usd=_usd(tally.nanousd),
         complete=tally.complete,
         failed_attempts_usd=_usd(tally.failed_nanousd),
         maybe_billed_usd=_usd(tally.maybe_nanousd),
-        max_usd=document.options.max_usd,
+        max_usd=max_usd,
         unpriced=sorted(tally.unpriced),
         failed_attempts=tally.failed_attempts,
-        maybe_billed=MaybeBilled(
-            attempts=tally.maybe_attempts, low_usd="0", high_usd=None if unknown_most else _usd(tally.maybe_nanousd)
-        ),
+        maybe_billed=MaybeBilled(attempts=tally.maybe_attempts, low_usd="0", high_usd=most),
         without_usage=tally.without_usage,
         unknown_cost=tally.unknown_cost,
         reported_differences=_differences(tally),
-        saved=_saved(tally, book, catalog, document.created_s),
-        by_route=_rows(tally, prices, iso_time(document.created_s)[:10]),
+        saved=saved,
+        by_route=_rows(tally, prices, created_day),
     )
 
 

@@ -209,7 +209,7 @@ class Ledger:
         """State, pause and deadline of several batches in one round trip; batches Redis does not know are left out."""
         pipe = self._redis.pipeline(transaction=False)
         for batch_id in batch_ids:
-            pipe.hmget(keys.batch_hash(batch_id), "state", "paused", "deadline_s", "keep_in_flight")
+            pipe.hmget(keys.batch_hash(batch_id), ["state", "paused", "deadline_s", "keep_in_flight"])
         found: dict[str, Flags] = {}
         for batch_id, (state, paused, deadline, keep) in zip(batch_ids, await pipe.execute(), strict=True):
             if state is not None:

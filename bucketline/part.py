@@ -5,7 +5,7 @@ begins with one JSON header line, then the answered lines, then the others, each
 will lie in the results; so merging copies ranges and parses nothing:
 
     {"version", "shard", "generation", "lines", "output": {"lines", "bytes"}, "errors": {…},
-     "index": [[line, bytes], …] (answered first), "tally": {…}}
+     "index": [[line, bytes], …] (answered first), "sha256" (of all after the header), "tally": {…}}
 
 Written by the worker that seals, read by merge, verify and recovery. Where two parts hold the same line, the first in
 key order counts.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -48,6 +49,7 @@ class Part:
     output_start: int
     output_bytes: int
     errors_bytes: int
+    sha256: str
     tally: dict[str, Any]
 
     @property
@@ -67,7 +69,7 @@ def decode_entry(raw: bytes) -> Entry:
 
 def encode_part(shard: int, generation: int, entries: Iterable[Entry], tally: dict[str, Any]) -> bytes:
     """The bytes of a part; entries may come in any order, a repeated line counts once."""
-    by_line = {}
+    by_line: dict[int, Entry] = {}
     for entry in entries:
         by_line.setdefault(entry.line, entry)
     ordered = sorted(by_line.values(), key=lambda entry: (not entry.ok, entry.line))
@@ -79,6 +81,7 @@ def encode_part(shard: int, generation: int, entries: Iterable[Entry], tally: di
         sizes[not entry.ok] += size
         counts[not entry.ok] += 1
         index.append((entry.line, size))
+    body = b"".join(piece for entry in ordered for piece in (entry.encoded, b"\n"))
     header = {
         "version": 1,
         "shard": shard,
@@ -87,10 +90,10 @@ def encode_part(shard: int, generation: int, entries: Iterable[Entry], tally: di
         "output": {"lines": counts[0], "bytes": sizes[0]},
         "errors": {"lines": counts[1], "bytes": sizes[1]},
         "index": index,
+        "sha256": sha256(body).hexdigest(),
         "tally": tally,
     }
-    lines = [orjson.dumps(header), *(entry.encoded for entry in ordered), b""]
-    return b"\n".join(lines)
+    return orjson.dumps(header) + b"\n" + body
 
 
 def parse_header(key: str, head: bytes) -> Part:
@@ -117,6 +120,7 @@ def parse_header(key: str, head: bytes) -> Part:
             output_start=end + 1,
             output_bytes=header["output"]["bytes"],
             errors_bytes=header["errors"]["bytes"],
+            sha256=header["sha256"],
             tally=header["tally"],
         )
     except (ValueError, KeyError, TypeError):

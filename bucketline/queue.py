@@ -35,7 +35,7 @@ __all__ = [
 SHARD_JOB = "run_shard"
 FINISH_JOB = "finish_batch"
 _JOB_LIFE_MS = 30 * 24 * 3600 * 1000  #: a ticket outlives any sensible queue
-_BAND = 1e9  #: places in one priority's band; all ranks stay below any clock's milliseconds
+_BAND = 10**9  #: places in one priority's band; all ranks stay below any clock's milliseconds
 _FIRST = 0.5  #: before every band; arq takes a rank of zero for an absent job
 
 
@@ -60,7 +60,7 @@ def decode_job(raw: bytes) -> dict[str, Any]:
     return job
 
 
-def band_of(priority: int) -> float:
+def band_of(priority: int) -> int:
     """The first rank of a priority's band; 9 goes before 0."""
     return (9 - priority) * _BAND
 
@@ -109,7 +109,7 @@ async def _head(redis: ArqRedis, priority: int) -> float:
         byscore=True,
         offset=0,
         num=1,
-        withscores=True,  # type: ignore[arg-type]
+        withscores=True,
     )
     return float(found[0][1]) if found else low
 

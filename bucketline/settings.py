@@ -167,6 +167,8 @@ class InboxSettings(_Section):
 
     poll_s: Seconds = Field(2.0, description="how often the inbox is listed")
     settle_s: Annotated[float, Field(ge=0)] = Field(2.0, description="an object must be still for so long")
+    status_s: Seconds = Field(3.0, description="how often outbox/NAME/status.json follows")
+    takes: Count = Field(8, description="objects taken up at once per watcher")
 
 
 class Settings(_Section):
@@ -181,6 +183,9 @@ class Settings(_Section):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     inbox: InboxSettings = Field(default_factory=InboxSettings)
+    profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="options of batches under inbox/NAME/, spelled as submit's"
+    )
     max_line_bytes: Count = Field(32 * 1024 * 1024, description="a longer line is refused")
     allow_evicting_redis: bool = Field(False, description="run although Redis may evict keys")
 

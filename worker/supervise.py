@@ -11,8 +11,9 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from bucketline.settings import load_settings
 from worker.logs import logger, set_up_logs
@@ -31,7 +32,7 @@ def supervise(config: str | None, *, processes: int, inbox: bool) -> int:
     return run_loop(lambda: _parent(config, processes, inbox))
 
 
-def run_loop(main: Callable[[], object]) -> int:
+def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run a coroutine on the fastest loop that this platform has."""
     factory = None
     with suppress(ImportError):
@@ -42,7 +43,7 @@ def run_loop(main: Callable[[], object]) -> int:
     # of a worker's time, and the memory that waits for it is bounded by the lines that are open.
     gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=factory) as runner:
-        return int(runner.run(main()) or 0)  # type: ignore[arg-type, call-overload]
+        return runner.run(main())
 
 
 async def work_here(config: str | None, *, inbox: bool) -> int:

@@ -85,7 +85,7 @@ class Transport:
             keepalive_timeout=_KEEP_ALIVE_S,
             ssl=_context(ca_file) if ca_file else True,
         )
-        trace = aiohttp.TraceConfig(trace_config_ctx_factory=_context_of)
+        trace = aiohttp.TraceConfig(trace_config_ctx_factory=_Traced)
         trace.on_connection_reuseconn.append(_mark_reused)
         return aiohttp.ClientSession(
             connector=connector,
@@ -98,8 +98,11 @@ class Transport:
         )
 
 
-def _context_of(trace_request_ctx: SimpleNamespace) -> SimpleNamespace:
-    return trace_request_ctx
+class _Traced(SimpleNamespace):
+    """aiohttp builds one for each call; it is the one that ``send`` handed over."""
+
+    def __new__(cls, trace_request_ctx: SimpleNamespace) -> SimpleNamespace:  # type: ignore[misc]
+        return trace_request_ctx
 
 
 async def _mark_reused(_session: Any, context: SimpleNamespace, _params: Any) -> None:

@@ -1,0 +1,53 @@
+"""``bucketline run``: the whole job on this machine, from a file to answers and a bill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def run(  # noqa: PLR0917 – typer calls it by name
+        context: typer.Context,
+        file: Annotated[str, typer.Argument(help="JSON lines: a path, - for standard input, or s3://BUCKET/KEY")],
+        output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="where the results go")],
+        model: Annotated[str | None, typer.Option(help="the model of lines that name none")] = None,
+        force_model: Annotated[bool, typer.Option("--force-model", help="--model for every line")] = False,
+        max_cost: Annotated[str | None, typer.Option(metavar="USD", help="the budget")] = None,
+        window: Annotated[str | None, typer.Option(help="until the deadline, such as 24h")] = None,
+        metadata: Annotated[list[str] | None, typer.Option(metavar="K=V", help="kept in the manifest")] = None,
+        on_quota: Annotated[str | None, typer.Option(help="wait or fail when an account is exhausted")] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
+        strict: Annotated[bool, typer.Option("--strict", help="one bad line refuses the whole")] = False,
+        duplicates: Annotated[str, typer.Option(help="refuse or number a repeated custom_id")] = "refuse",
+    ) -> None:
+        """Run a file on this machine: its own Redis, results into DIR, nothing paid twice after --resume."""
+        from bucketline.settings import load_settings
+        from producer.options import batch_options, metadata_pairs
+        from worker.local import LocalRun
+        from worker.screen import run_on_screen
+
+        asked: dict[str, Any] = {
+            "model": model,
+            "force_model": force_model or None,
+            "max_cost": max_cost,
+            "window": window,
+            "metadata": metadata_pairs(metadata) if metadata else None,
+            "on_quota": on_quota,
+        }
+        order = LocalRun(
+            source=file,
+            folder=output,
+            options=batch_options(None, asked),
+            resume=resume,
+            strict=strict,
+            number_duplicates=duplicates == "number",
+        )
+        raise typer.Exit(run_on_screen(order, load_settings(context.obj.config)))
