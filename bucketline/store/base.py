@@ -126,9 +126,17 @@ class Store(Protocol):
         """
 
     def writer(
-        self, key: str, *, metadata: Mapping[str, str] | None = None, content_type: str | None = None
+        self,
+        key: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expect_bytes: int | None = None,
     ) -> AbstractAsyncContextManager[Writer]:
-        """Write an object in a stream, in flat memory: committed at a clean exit, undone at any exception."""
+        """Write an object in a stream, in flat memory: committed at a clean exit, undone at any exception.
+
+        ``expect_bytes``, if known, is the most it may become; only objects of many GiB gain by it.
+        """
 
     async def stat(self, key: str) -> Stat:
         """Raises NotFound."""

@@ -43,7 +43,7 @@ class FolderStore:
         *,
         if_absent: bool = False,
         metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,  # noqa: ARG002 - a file has none
+        content_type: str | None = None,
     ) -> str:
         return await self._threads.run(self._disk.put, key, data, if_absent, metadata)
 
@@ -71,7 +71,8 @@ class FolderStore:
         key: str,
         *,
         metadata: Mapping[str, str] | None = None,
-        content_type: str | None = None,  # noqa: ARG002 - a file has none
+        content_type: str | None = None,
+        expect_bytes: int | None = None,
     ) -> AsyncIterator[FolderWriter]:
         file = await self._threads.run(self._disk.begin, key)
         writer = FolderWriter(key, file, self._disk, self._threads)
