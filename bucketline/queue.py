@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 
 from bucketline import keys
@@ -30,6 +30,7 @@ __all__ = [
     "encode_job",
     "enqueue_finish",
     "enqueue_shards",
+    "mark_of",
 ]
 
 SHARD_JOB = "run_shard"
@@ -63,6 +64,11 @@ def decode_job(raw: bytes) -> dict[str, Any]:
 def band_of(priority: int) -> int:
     """The first rank of a priority's band; 9 goes before 0."""
     return (9 - priority) * _BAND
+
+
+def mark_of(job_id: str) -> str:
+    """arq's key that says a job is running: the lease of a shard."""
+    return in_progress_key_prefix + job_id
 
 
 async def enqueue_shards(
@@ -102,15 +108,7 @@ async def _offer(redis: ArqRedis, jobs: Sequence[tuple[str, bytes, float]]) -> N
 async def _head(redis: ArqRedis, priority: int) -> float:
     """The rank of the first ticket of a priority that still waits or runs; the band's start when there is none."""
     low = band_of(priority) + 1
-    found = await redis.zrange(
-        keys.QUEUE,
-        low,
-        low + _BAND - 2,
-        byscore=True,
-        offset=0,
-        num=1,
-        withscores=True,
-    )
+    found = await redis.zrange(keys.QUEUE, low, low + _BAND - 2, byscore=True, offset=0, num=1, withscores=True)
     return float(found[0][1]) if found else low
 
 

@@ -12,8 +12,7 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
-
-from arq.connections import ArqRedis
+from typing import TYPE_CHECKING
 
 from bucketline.catalog import Catalog
 from bucketline.ledger import Ledger
@@ -30,6 +29,9 @@ from worker.record import Recorder
 from worker.shard import ShardRunner
 from worker.transport import Transport
 from worker.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    from arq.connections import ArqRedis
 
 __all__ = ["Engine", "build_engine", "new_worker_id"]
 

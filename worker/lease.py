@@ -11,10 +11,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from arq.constants import in_progress_key_prefix
 from redis.exceptions import RedisError
 
 from bucketline import keys
+from bucketline.queue import mark_of
 from worker.logs import logger
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Leases:
         shards = list(self._engine.runner.open)
         pipe = self._engine.redis.pipeline(transaction=False)
         for shard in shards:
-            mark = in_progress_key_prefix + keys.shard_job_id(shard.batch_id, shard.shard)
+            mark = mark_of(keys.shard_job_id(shard.batch_id, shard.shard))
             pipe.set(mark, b"1", px=int(self._lease_s * 1000))
             pipe.hget(keys.batch_generations(shard.batch_id), str(shard.shard))
         self._sign(pipe)

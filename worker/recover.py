@@ -9,8 +9,7 @@ that were recorded and never sealed are asked again; nothing that a part holds i
 from __future__ import annotations
 
 from collections import defaultdict
-
-from arq.connections import ArqRedis
+from typing import TYPE_CHECKING
 
 from bucketline.batch import BatchDocument
 from bucketline.jsonl import records
@@ -22,6 +21,9 @@ from bucketline.shard import Shard
 from bucketline.splice import loads
 from bucketline.store import Store
 from bucketline.tally import Tally
+
+if TYPE_CHECKING:
+    from arq.connections import ArqRedis
 
 __all__ = ["recover"]
 

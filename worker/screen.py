@@ -60,10 +60,16 @@ def show_manifest(console: Console, manifest: Manifest, folder: Path) -> None:
     console.print(
         f"\n{manifest.status}: {counts.completed:,} answered, {counts.failed:,} failed, {counts.cancelled:,} cancelled "
         f"of {counts.total:,} lines; {counts.attempts:,} calls, {counts.retries:,} of them retries, "
-        f"{counts.fallbacks:,} fallbacks.",
+        f"{counts.fallbacks:,} fallbacks."
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("route", "left"), ("answers", "right"), ("input", "right"), ("output", "right"), ("USD", "right")):
+    for name, justify in (
+        ("route", "left"),
+        ("answers", "right"),
+        ("input", "right"),
+        ("output", "right"),
+        ("USD", "right"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for row in cost.by_route:
         usage = row.usage
@@ -80,7 +86,8 @@ def show_manifest(console: Console, manifest: Manifest, folder: Path) -> None:
         console.print(reason, markup=False)
     latency = manifest.latency_s
     console.print(
-        f"Latency p50 {latency.p50:.2f} s, p95 {latency.p95:.2f} s, longest {seconds_in_words(latency.max)}.", markup=False
+        f"Latency p50 {latency.p50:.2f} s, p95 {latency.p95:.2f} s, longest {seconds_in_words(latency.max)}.",
+        markup=False,
     )
     console.print(f"Results: {folder}/output.jsonl, errors.jsonl, manifest.json", markup=False)
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from arq.constants import in_progress_key_prefix
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
@@ -22,7 +21,7 @@ from bucketline import keys
 from bucketline.connect import connect_redis
 from bucketline.errors import ConfigError
 from bucketline.ledger import LedgerGone
-from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish
+from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish, mark_of
 from bucketline.settings import Settings, load_settings
 from bucketline.store import StoreError, open_store
 from worker.engine import Engine, build_engine
@@ -72,7 +71,7 @@ class LineWorker(Worker):
         """Leave out what others hold (one command for all of them), then take what there is room for."""
         if not job_ids or self._engine.stopping.is_set():
             return
-        marks = await self.pool.mget([in_progress_key_prefix + job_id.decode() for job_id in job_ids])
+        marks = await self.pool.mget([mark_of(job_id.decode()) for job_id in job_ids])
         here = self._engine.runner.open_jobs()
         free = [
             job_id.decode()

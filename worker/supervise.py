@@ -11,11 +11,12 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
 from bucketline.settings import load_settings
+from worker.engine import Engine
 from worker.logs import logger, set_up_logs
 from worker.service import open_engine, serve
 
@@ -24,12 +25,15 @@ __all__ = ["run_loop", "supervise", "work_here"]
 _log = logger(__name__)
 
 
-def supervise(config: str | None, *, processes: int, inbox: bool) -> int:
-    """Run workers until told to stop; the exit code. Raises ConfigError and ServiceUnavailable at the start."""
+Beside = Callable[[Engine, asyncio.Event], Coroutine[Any, Any, None]]  #: a further duty of a worker process
+
+
+def supervise(config: str | None, *, processes: int, beside: Beside | None, arguments: Sequence[str]) -> int:
+    """Run workers until told to stop; the exit code. ``arguments`` start one process as ``beside`` would be run here. Raises ConfigError and ServiceUnavailable at the start."""
     set_up_logs()
     if processes == 1:
-        return run_loop(lambda: work_here(config, inbox=inbox))
-    return run_loop(lambda: _parent(config, processes, inbox))
+        return run_loop(lambda: work_here(config, beside))
+    return run_loop(lambda: _parent(config, processes, arguments))
 
 
 def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -46,16 +50,14 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         return runner.run(main())
 
 
-async def work_here(config: str | None, *, inbox: bool) -> int:
+async def work_here(config: str | None, beside: Beside | None = None) -> int:
     """One worker in this process."""
     settings = load_settings(config)
     stop = _stop_on_signals()
     async with open_engine(settings) as engine:
         tasks = [asyncio.create_task(serve(engine, stop))]
-        if inbox:
-            from producer.inbox import run_inbox
-
-            tasks.append(asyncio.create_task(run_inbox(engine.store, engine.redis, settings, stop)))
+        if beside is not None:
+            tasks.append(asyncio.create_task(beside(engine, stop)))
         _log.info("worker_started", worker=engine.worker_id)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         stop.set()
@@ -82,16 +84,16 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _parent(config: str | None, processes: int, inbox: bool) -> int:
+async def _parent(config: str | None, processes: int, arguments: Sequence[str]) -> int:
     stop = _stop_on_signals()
-    # Only the first process watches the inbox: its claims are fleet-wide, more watchers only list more often.
-    codes = await asyncio.gather(*(_keep_one(config, inbox and n == 0, stop) for n in range(processes)))
+    # Only the first process has a further duty, such as the inbox: more watchers would only list more often.
+    codes = await asyncio.gather(*(_keep_one(config, arguments if n == 0 else (), stop) for n in range(processes)))
     return max(codes)
 
 
-async def _keep_one(config: str | None, inbox: bool, stop: asyncio.Event) -> int:
+async def _keep_one(config: str | None, arguments: Sequence[str], stop: asyncio.Event) -> int:
     command = [sys.executable, "-m", "worker.cli", *(["--config", config] if config else []), "work"]
-    command += ["--inbox"] if inbox else []
+    command += arguments
     delay_s = 0.5
     while True:
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)

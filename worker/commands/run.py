@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command()
-    def run(  # noqa: PLR0917 – typer calls it by name
+    def run(
         context: typer.Context,
         file: Annotated[str, typer.Argument(help="JSON lines: a path, - for standard input, or s3://BUCKET/KEY")],
         output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="where the results go")],

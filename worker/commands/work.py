@@ -7,9 +7,13 @@ SIGINT ends them at once.
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from worker.engine import Engine
 
 __all__ = ["register"]
 
@@ -26,4 +30,12 @@ def register(app: typer.Typer) -> None:
         """Work off the queue: the same as `arq worker.service.WorkerSettings`, supervised."""
         from worker.supervise import supervise
 
-        raise typer.Exit(supervise(context.obj.config, processes=processes, inbox=inbox))
+        beside, arguments = (_inbox, ("--inbox",)) if inbox else (None, ())
+        raise typer.Exit(supervise(context.obj.config, processes=processes, beside=beside, arguments=arguments))
+
+
+async def _inbox(engine: Engine, stop: asyncio.Event) -> None:
+    """The bucket door inside a worker process."""
+    from producer.inbox import run_inbox
+
+    await run_inbox(engine.store, engine.redis, engine.settings, stop)
