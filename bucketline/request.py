@@ -12,6 +12,7 @@ same way because it is this function. Which provider serves the model is not dec
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -225,5 +226,8 @@ def _kind(value: Any) -> str:
 def _reason(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start} is not UTF-8"
-    text = str(error)
-    return text[:1].lower() + text[1:160].rstrip(".")
+    if isinstance(error, json.JSONDecodeError):
+        if error.msg == "Extra data":
+            return f"after character {error.pos} there is more than one value; write one object a line"
+        return f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.pos}"
+    return str(error)[:160].rstrip(".")
