@@ -1,0 +1,4 @@
+"""The wires that the simulator speaks: one file for each provider's shape, ``base`` for what they share.
+
+``routes`` finds the wire of a path.
+"""
