@@ -30,6 +30,7 @@ __all__ = [
     "batch_prefix",
     "errors_object",
     "file_object",
+    "generation_of_part",
     "input_object",
     "manifest_object",
     "manifest_page",
@@ -79,6 +80,11 @@ def part_object(batch_id: str, shard: int, generation: int, sequence: int) -> st
 def shard_of_part(key: str) -> int:
     """The shard whose lines a part holds. Raises ValueError for a foreign name."""
     return int(key.rsplit("/", 1)[-1].split("-", 1)[0])
+
+
+def generation_of_part(key: str) -> int:
+    """The claim that wrote a part. Raises ValueError for a foreign name."""
+    return int(key.rsplit("/", 1)[-1].split("-")[1])
 
 
 def output_object(batch_id: str) -> str:
