@@ -14,14 +14,27 @@
 | bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |
 | bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
 | bl:sweeper             | string | sweep               | sweep              | seconds              | another process sweeps          |
+| bl:inbox               | hash   | inbox               | inbox              | until in the outbox  | rebuilt from the outbox         |
+| bl:inbox:publisher     | string | inbox               | inbox              | seconds              | another watcher publishes       |
 | bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
+| bl:limit:SCOPE         | hash   | worker, limits set  | the gate           | for good             | back with the next admission, but for what an operator set |
+| bl:gate:SCOPE          | hash   | the gate            | the gate, limits   | 3 days without use   | goes on at the even pace        |
+| bl:line:SCOPE          | zset   | the gate            | the gate           | members for 2 s      | back with the next admission    |
+| bl:lease:SCOPE         | zset   | the gate            | the gate           | members for 15 s     | back with the next admission    |
+| bl:scopes              | set    | worker, limits set  | limits             | for good             | back with the next admission    |
+| bl:limits:changes      | string | limits set, pause   | the gate           | for good             | counts anew                     |
+| bl:likely:MODEL        | hash   | the gate's learner  | the gate's learner | 30 days              | learnt anew                     |
 """
 
 from __future__ import annotations
 
 __all__ = [
     "BATCHES",
+    "INBOX",
+    "INBOX_PUBLISHER",
+    "LIMIT_CHANGES",
     "QUEUE",
+    "SCOPES",
     "SUBMITTING",
     "SWEEPER",
     "WORKERS",
@@ -32,15 +45,24 @@ __all__ = [
     "batch_open",
     "circuit",
     "finish_job_id",
+    "gate_leases",
+    "gate_line",
+    "gate_state",
+    "likely_model",
+    "limit_figures",
     "shard_job_id",
     "source_claim",
     "worker_hash",
 ]
 
 BATCHES = "bl:batches"
+INBOX = "bl:inbox"  #: name under outbox/ → the upload that it tells of, until all is told
+INBOX_PUBLISHER = "bl:inbox:publisher"
 QUEUE = "bl:queue"
 WORKERS = "bl:workers"
 SUBMITTING = "bl:submitting"
+SCOPES = "bl:scopes"
+LIMIT_CHANGES = "bl:limits:changes"
 SWEEPER = "bl:sweeper"
 
 
@@ -92,3 +114,28 @@ def shard_job_id(batch_id: str, shard: int) -> str:
 def finish_job_id(batch_id: str) -> str:
     """The arq job that merges and finishes a batch."""
     return f"bl:{batch_id}:finish"
+
+
+def limit_figures(scope: str) -> str:
+    """Hash: the figures of one scope, by source and in force."""
+    return f"bl:limit:{scope}"
+
+
+def gate_state(scope: str) -> str:
+    """Hash: what one scope has used, its buckets, marks and counters."""
+    return f"bl:gate:{scope}"
+
+
+def gate_line(scope: str) -> str:
+    """Sorted set: who waits for one scope, by priority and arrival."""
+    return f"bl:line:{scope}"
+
+
+def gate_leases(scope: str) -> str:
+    """Sorted set: who has calls in flight in one scope, by the lease's end."""
+    return f"bl:lease:{scope}"
+
+
+def likely_model(model: str) -> str:
+    """Hash: what requests of one ``provider/model`` turned out to use."""
+    return f"bl:likely:{model}"

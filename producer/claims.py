@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSED", "Claims", "Sign", "signs_of_life", "source_digest"]
 
-REFUSED = "refused"  #: what a claim holds when its source can be no batch
+REFUSED = "refused"  #: how a claim begins whose source can be no batch
 _LIFE_S = 30 * 24 * 3600
 _BEAT_S = 5.0
 _DEAD_S = 30.0  #: a producer silent for so long has died; the sweep's figure too
@@ -79,10 +79,11 @@ class Claims:
         self._store = store
         self._clock = clock
 
-    async def take(self, digest: str, batch_id: str) -> str | None:
-        """Claim a source for a batch; None when it is ours, else the holder (a batch id, or ``REFUSED``).
+    async def take(self, digest: str, batch_id: str, *, over: Callable[[str], bool] = lambda _: False) -> str | None:
+        """Claim a source for a batch; None when it is ours, else the holder (a batch id, or a refusal).
 
-        The id must be under ``SUBMITTING`` already, so that no claim is ever without a living owner unseen.
+        The id must be under ``SUBMITTING`` already, so that no claim is ever without a living owner unseen. A holder
+        for which ``over`` is true is replaced, as is one that died.
         """
         key = keys.source_claim(digest)
         while True:
@@ -91,7 +92,7 @@ class Claims:
             holder = await self.holder(digest)
             if holder is None:
                 continue
-            if holder == REFUSED or await self._stands(holder):
+            if not over(holder) and (holder.startswith(REFUSED) or await self._stands(holder)):
                 return holder
             if await self._exchange(key, holder, batch_id):
                 return None
@@ -102,20 +103,28 @@ class Claims:
         return None if raw is None else raw.decode()
 
     async def holders(self, digests: Sequence[str]) -> list[str | None]:
-        """``holder`` of many, in one round trip for each five hundred."""
+        """``holder`` of many, in one round trip for each five hundred; the claims live on for another month."""
         found: list[str | None] = []
         for at in range(0, len(digests), 500):
-            raw = await self._redis.mget([keys.source_claim(digest) for digest in digests[at : at + 500]])
-            found += [None if one is None else one.decode() for one in raw]
+            pipe = self._redis.pipeline(transaction=False)
+            for digest in digests[at : at + 500]:
+                pipe.getex(keys.source_claim(digest), ex=_LIFE_S)
+            found += [None if one is None else one.decode() for one in await pipe.execute()]
         return found
 
-    async def refuse(self, digest: str) -> None:
-        """Remember that this source can be no batch."""
-        await self._redis.set(keys.source_claim(digest), REFUSED, ex=_LIFE_S)
+    async def hand_over(self, digest: str, batch_id: str, to: str) -> None:
+        """Write down what our source is instead: a batch that it became before, or a refusal."""
+        await self._exchange(keys.source_claim(digest), batch_id, to)
 
-    async def remember(self, digest: str, batch_id: str) -> None:
-        """Write down what a source became, where that is known from elsewhere; an existing claim stands."""
-        await self._redis.set(keys.source_claim(digest), batch_id, nx=True, ex=_LIFE_S)
+    async def is_batch(self, batch_id: str) -> bool:
+        """Whether a batch of that id exists."""
+        if await self._redis.exists(keys.batch_hash(batch_id)):
+            return True
+        try:
+            await self._store.stat(batch_document(batch_id))
+        except NotFound:
+            return False
+        return True
 
     async def release(self, digest: str, batch_id: str) -> None:
         """Give a claim back, if it is still this batch's."""
@@ -123,16 +132,10 @@ class Claims:
 
     async def _stands(self, batch_id: str) -> bool:
         """Whether the holder is a batch, or is about to become one."""
-        if await self._redis.exists(keys.batch_hash(batch_id)):
-            return True
         seen_s = await self._redis.zscore(keys.SUBMITTING, batch_id)
         if seen_s is not None and self._clock() - seen_s < _DEAD_S:
             return True
-        try:
-            await self._store.stat(batch_document(batch_id))
-        except NotFound:
-            return False
-        return True
+        return await self.is_batch(batch_id)
 
     async def _exchange(self, key: str, old: str, new: str | None) -> bool:
         """Replace a claim's holder, or drop the claim, only where it is still ``old``."""

@@ -21,7 +21,7 @@ from bucketline.splice import dumps
 from bucketline.store import Changed, NotFound, Store, open_store
 from producer.unpack import unpacked
 
-__all__ = ["BLOCK_BYTES", "InputStream", "Source", "StoredInput", "open_source"]
+__all__ = ["BLOCK_BYTES", "InputStream", "Replaced", "Source", "StoredInput", "open_source"]
 
 BLOCK_BYTES = 256 * 1024  #: read and scanned at once: a few milliseconds of the loop
 
@@ -34,6 +34,10 @@ class StoredInput:
 
     key: str
     etag: str | None = None
+
+
+class Replaced(InputError):
+    """The object is not the one that was meant: another version took its place, or it has gone."""
 
 
 Source = str | os.PathLike[str] | StoredInput | Iterable[Item] | AsyncIterable[Item]
@@ -105,9 +109,9 @@ async def _object(store: Store, key: str, etag: str | None, name: str) -> AsyncI
         async for block in store.read(key, block_bytes=4 * BLOCK_BYTES, etag=pinned):
             yield block
     except NotFound:
-        raise InputError(f"There is no object {name}.") from None
+        raise Replaced(f"There is no object {name}.") from None
     except Changed:
-        raise InputError(f"{name} was replaced while it was being read; submit it again.") from None
+        raise Replaced(f"{name} was replaced while it was being read; submit it again.") from None
 
 
 async def _encoded(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[bytes]:

@@ -36,7 +36,7 @@ VERBS = (
     "producer.commands.verify",
     "producer.commands.spend",
     "producer.commands.prices",
-    "producer.commands.inbox",
+    "worker.commands.inbox",
     "worker.commands.work",
     "worker.commands.limits",
     "worker.commands.doctor",

@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb."""
 
     @app.command()
-    def submit(  # noqa: PLR0917 – typer calls it by name
+    def submit(
         context: typer.Context,
         file: Annotated[str, typer.Argument(help="JSON lines: a path, - for standard input, or s3://BUCKET/KEY")],
         model: Annotated[str | None, typer.Option(help="the model of lines that name none")] = None,
