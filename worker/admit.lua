@@ -1,0 +1,317 @@
+-- Admission: settles what is over, then lets waiting requests through, in order, as far as every limit of every scope
+-- allows. All or nothing for each request; nothing is ever decided outside of this script.
+-- KEYS, four for each scope: hash of its figures, hash of its state, zset of who waits, zset of leases
+-- ARGV[1] the time in microseconds, '' in production: the server's own
+-- ARGV[2] who asks: one lane of one worker      ARGV[3] its waiting requests, a number for display
+-- ARGV[4] "sequence scopes common priority age_us": the first `common` scopes bind every request, the rest are budgets;
+--         age of the asker's oldest waiter
+-- ARGV[5] for each scope "held reset_us nanousd": calls this lane has in flight, the next daily reset, money settled
+--         (a difference)
+-- ARGV[6] for each slot with settlements "slot requests input output_charged output_used successes": differences for
+--         requests and input, negative where charges are given back
+-- ARGV[7] for each request "input output nanousd budget": tokens, money, the number of its budget's scope or 0
+-- returns {verdicts, over_us, again_us, now_us, slot, reason, scope}: a letter for each request that was looked at
+--   (g goes, b waits for money that is reserved, x will find no money); over what time to spread them, when to ask
+--   again (-1: nothing waits), what stands in the way, and in which scope (from 1)
+--   or {"unknown", scope} where a scope's figures are not in Redis: write them and ask again; nothing was changed
+--
+-- The state of a scope. Minutes are exact: amounts lie in slots of a quarter second, "q:N" requests, "t:N" tokens,
+-- "i:N" input, "o:N" output, and a slot leaves the sum only when all of it is older than a minute and the margin (the
+-- margin is for the way to the provider, which is never equally long). Beside each sum a bucket evens the flow: it
+-- fills at the limit's own pace up to the burst, in millionths, and may owe. Output lies in a slot HOLD later, or in
+-- that of its settlement if this comes first: a provider may count it when the call begins or when it ends.
+
+local WINDOW, SLOT, HOLD = 60750000, 250000, 20
+local LEASE, FRESH = 15000000, 2000000
+local SPREAD, SOON, LATE = 250000, 10000, 1000000
+local REFUND = 5   -- refunds may fill a bucket to so many bursts: the slots are the guard, the bucket only paces
+local UNIT = 1000000
+local DIMS = {'q', 't', 'i', 'o'}
+local NAMES = {q = 'requests', t = 'tokens', i = 'input_tokens', o = 'output_tokens'}
+local FIGURES = {'known', 'rpm', 'tpm', 'input_tpm', 'output_tpm', 'rpd', 'tpd', 'concurrency', 'burst_ms', 'budget'}
+local FIELDS = {'at', 'tail', 'last', 'q.level', 't.level', 'i.level', 'o.level', 'q.sum', 't.sum', 'i.sum', 'o.sum',
+  'held', 'rd', 'td', 'day.from', 'day.until', 'aimd', 'aimd.ok', 'nb', 'nb.len', 'usd'}
+
+local function int(x) return string.format('%.0f', x) end
+local function numbers(text)
+  local list = {}
+  for number in string.gmatch(text, '%-?%d+') do list[#list + 1] = tonumber(number) end
+  return list
+end
+
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = tonumber(t[1]) * UNIT + tonumber(t[2])
+end
+local me = ARGV[2]
+local ask, per_scope, settled, wanted = numbers(ARGV[4]), numbers(ARGV[5]), numbers(ARGV[6]), numbers(ARGV[7])
+local sequence, count, common, priority, age = ask[1], ask[2], ask[3], ask[4], ask[5]
+
+local function read(k)
+  local figures = redis.call('HMGET', KEYS[4 * k - 3], unpack(FIGURES))
+  if not figures[1] then return nil end
+  local state = redis.call('HMGET', KEYS[4 * k - 2], unpack(FIELDS))
+  local s = {key = KEYS[4 * k - 2], line = KEYS[4 * k - 1], leases = KEYS[4 * k]}
+  for n = 1, #FIELDS do s[FIELDS[n]] = tonumber(state[n]) end
+  local burst = (tonumber(figures[9]) or 1000) / 60000
+  s.limit = {q = tonumber(figures[2]), t = tonumber(figures[3]), i = tonumber(figures[4]), o = tonumber(figures[5])}
+  s.burst = {}
+  for d, limit in pairs(s.limit) do s.burst[d] = math.floor(math.max(limit * burst, 1) * UNIT) end
+  s.rpd, s.tpd, s.concurrency = tonumber(figures[6]), tonumber(figures[7]), tonumber(figures[8])
+  s.budget = tonumber(figures[10])
+  return s
+end
+
+-- The server's clock went back (it was set, or a replica took over): all that was used counts as used just now, and
+-- marks that lie ahead of the clock are drawn in, so that nothing is forgotten and nobody waits for the old time.
+local function step_back(s)
+  for _, d in ipairs(DIMS) do
+    for slot = s.tail, s.last do redis.call('HDEL', s.key, d .. ':' .. int(slot)) end
+    if (s[d .. '.sum'] or 0) > 0 then
+      redis.call('HSET', s.key, d .. ':' .. int(math.floor(now / SLOT)), int(s[d .. '.sum']))
+    end
+  end
+  s.tail, s.last = math.floor(now / SLOT), math.floor(now / SLOT)
+  if s.nb then s.nb = math.min(s.nb, now + (s['nb.len'] or 0)) end
+  for _, member in ipairs(redis.call('ZRANGE', s.leases, 0, -1)) do
+    redis.call('ZADD', s.leases, int(now + LEASE), member)
+  end
+  redis.call('DEL', s.line)
+  if s['day.from'] then s['day.from'] = math.min(s['day.from'], now) end
+  s.at = now
+end
+
+local function bring_up(s)
+  local fresh = s.at == nil
+  s.at = s.at or now
+  if s.at > now then step_back(s) end
+  local slot = math.floor(now / SLOT)
+  s.tail, s.last = s.tail or slot, s.last or slot
+  local gone = math.floor((now - WINDOW) / SLOT) - 1
+  for n = s.tail, math.min(gone, s.last) do
+    local names = {'q:' .. int(n), 't:' .. int(n), 'i:' .. int(n), 'o:' .. int(n)}
+    local amounts = redis.call('HMGET', s.key, unpack(names))
+    for p, d in ipairs(DIMS) do
+      if amounts[p] then s[d .. '.sum'] = math.max(0, (s[d .. '.sum'] or 0) - tonumber(amounts[p])) end
+    end
+    redis.call('HDEL', s.key, unpack(names))
+  end
+  s.tail = math.max(s.tail, gone + 1)
+  s.last = math.max(s.last, s.tail)
+  local elapsed = math.min(now - s.at, WINDOW)
+  for d, limit in pairs(s.limit) do
+    local level, burst = s[d .. '.level'], s.burst[d]
+    -- A bucket without a past starts full; if this lane has one, the state was lost, and starts empty: the flow before
+    -- was even, and going on evenly keeps every window.
+    if not level then level = (fresh and sequence > 1) and 0 or burst end
+    if level < burst then level = math.min(burst, math.floor(level + elapsed * limit / 60)) end
+    s[d .. '.level'] = math.min(level, REFUND * burst)
+    s[d .. '.sum'] = s[d .. '.sum'] or 0
+  end
+  s.at = now
+end
+
+local function day(s, reset)
+  if not s['day.until'] or now >= s['day.until'] then
+    s['day.from'], s.rd, s.td = s['day.until'] and now or 0, 0, 0
+    s['day.until'] = reset
+  elseif reset > now and reset < s['day.until'] then
+    s['day.until'] = reset
+  end
+  s.rd, s.td = s.rd or 0, s.td or 0
+end
+
+-- Calls in flight: each lane says how many it has, so a lost message heals itself; a lane that is silent for a lease
+-- has none.
+local function leases(s, held)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', s.leases, '-inf', int(now))) do
+    if member ~= me then
+      s.held = (s.held or 0) - (tonumber(redis.call('HGET', s.key, 'h:' .. member)) or 0)
+      redis.call('HDEL', s.key, 'h:' .. member, 's:' .. member, 'w:' .. member)
+      redis.call('ZREM', s.leases, member)
+      redis.call('ZREM', s.line, member)
+    end
+  end
+  local before = tonumber(redis.call('HGET', s.key, 'h:' .. me)) or 0
+  s.held = math.max(0, (s.held or 0) + held - before)
+  s.mine = held
+end
+
+local function put(s, d, slot, amount)
+  if amount == 0 or not s.limit[d] then return end
+  if slot < s.tail then return end  -- older than the window: it counts no more
+  local field = d .. ':' .. int(slot)
+  if amount < 0 then
+    amount = -math.min(-amount, tonumber(redis.call('HGET', s.key, field)) or 0)
+  end
+  if amount ~= 0 then
+    redis.call('HINCRBY', s.key, field, int(amount))
+    s[d .. '.sum'] = math.max(0, s[d .. '.sum'] + amount)
+    s.last = math.max(s.last, slot)
+  end
+end
+
+local function pace(s, d, amount)
+  local name = d .. '.level'
+  if s[name] then
+    local level = s[name] - amount * UNIT
+    s[name] = math.max(math.min(level, REFUND * s.burst[d]), math.min(level, s[name]))
+  end
+end
+
+local function settle(s)
+  local slot_now = math.floor(now / SLOT)
+  for n = 1, #settled, 6 do
+    local slot, requests, input, charged, used = settled[n], settled[n + 1], settled[n + 2], settled[n + 3], settled[n + 4]
+    local ended = math.min(slot_now, slot + HOLD)
+    put(s, 'q', slot, requests)
+    put(s, 'i', slot, input)
+    put(s, 't', slot, input)
+    for _, d in ipairs({'t', 'o'}) do
+      put(s, d, slot + HOLD, -charged)
+      put(s, d, ended, used)
+    end
+    pace(s, 'q', requests)
+    pace(s, 'i', input)
+    pace(s, 'o', used - charged)
+    pace(s, 't', input + used - charged)
+    if slot * SLOT + SLOT > s['day.from'] then
+      s.rd = math.max(0, s.rd + requests)
+      s.td = math.max(0, s.td + input + used - charged)
+    end
+    if s.aimd then s['aimd.ok'] = (s['aimd.ok'] or 0) + settled[n + 5] end
+  end
+  if s.aimd and s['aimd.ok'] and s['aimd.ok'] >= s.aimd then
+    s.aimd, s['aimd.ok'] = s.aimd + 1, 0
+  end
+end
+
+-- Whether nobody who still asks came before us in this scope.
+local score = math.floor((now - age) / 1000) - priority * 1e13
+local function our_turn(s)
+  while true do
+    local first = redis.call('ZRANGE', s.line, 0, 0, 'WITHSCORES')
+    if not first[1] or first[1] == me or tonumber(first[2]) >= score then return true end
+    local seen = tonumber(string.match(redis.call('HGET', s.key, 'w:' .. first[1]) or '', '^%d+'))
+    if seen and now - seen <= FRESH then return false end
+    redis.call('ZREM', s.line, first[1])
+  end
+end
+
+-- How long until a request may go for this scope's own figures: 0 now; and what it waits for.
+local function wait_for(s, cost)
+  local wait, why = 0, ''
+  local function longer(us, reason)
+    if us > wait then wait, why = us, reason end
+  end
+  for d, limit in pairs(s.limit) do
+    local c, sum, level = cost[d], s[d .. '.sum'], s[d .. '.level']
+    if c > 0 then
+      -- Larger than the whole limit, or than the burst: it goes when all is empty, or full, and leaves a debt.
+      if sum > 0 and sum + c > limit then
+        longer(math.max(SOON, (s.tail + 1) * SLOT + WINDOW - now), NAMES[d])
+      end
+      local need = math.min(c * UNIT, s.burst[d]) - level
+      if need > 0 then longer(math.ceil(need * 60 / limit), NAMES[d]) end
+    end
+  end
+  local most = s.concurrency
+  if s.aimd then most = math.min(most or s.aimd, s.aimd) end
+  if most and s.held + 1 > most then longer(SOON, 'concurrency') end
+  local left = math.max(SOON, s['day.until'] - now)
+  if s.rpd and s.rd + 1 > s.rpd then longer(left, 'requests_day') end
+  if s.tpd and s.td > 0 and s.td + cost.t > s.tpd then longer(left, 'tokens_day') end
+  if s.nb and s.nb > now then longer(s.nb - now, 'paused') end
+  return wait, why
+end
+
+local function take(s, cost)
+  local slot = math.floor(now / SLOT)
+  put(s, 'q', slot, 1)
+  put(s, 'i', slot, cost.i)
+  put(s, 't', slot, cost.i)
+  put(s, 't', slot + HOLD, cost.o)
+  put(s, 'o', slot + HOLD, cost.o)
+  for _, d in ipairs(DIMS) do pace(s, d, cost[d]) end
+  s.rd, s.td = s.rd + 1, s.td + cost.t
+  s.held, s.mine = s.held + 1, s.mine + 1
+  s.usd = (s.usd or 0) + cost.usd
+end
+
+local function write(s, waits, again)
+  local fields = {'h:' .. me, int(s.mine)}
+  for _, name in ipairs(FIELDS) do
+    if s[name] then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = int(s[name])
+    end
+  end
+  fields[#fields + 1] = 'w:' .. me
+  fields[#fields + 1] = int(now) .. ' ' .. (waits and ARGV[3] or '0')
+  fields[#fields + 1] = 'next'
+  fields[#fields + 1] = waits and int(now + again) or '0'
+  redis.call('HSET', s.key, unpack(fields))
+  redis.call('PEXPIRE', s.key, 259200000)
+  redis.call('ZADD', s.leases, int(now + LEASE), me)
+  if waits then redis.call('ZADD', s.line, int(score), me) else redis.call('ZREM', s.line, me) end
+end
+
+local scopes = {}
+for k = 1, count do
+  scopes[k] = read(k)
+  if not scopes[k] then return {'unknown', k} end
+end
+for k = 1, count do
+  -- Two scripts may see the clock in the wrong order by a little; a real step back is more.
+  if scopes[k].at and scopes[k].at > now and scopes[k].at - now < UNIT then now = scopes[k].at end
+end
+local seen = tonumber(redis.call('HGET', scopes[1].key, 's:' .. me)) or 0
+for k, s in ipairs(scopes) do
+  bring_up(s)
+  day(s, per_scope[3 * k - 1])
+  leases(s, per_scope[3 * k - 2])
+  if sequence ~= seen then
+    if k <= common then settle(s) end
+    s.usd = (s.usd or 0) + per_scope[3 * k]
+  end
+end
+redis.call('HSET', scopes[1].key, 's:' .. me, int(sequence))
+
+local turn = {}
+local verdicts, over, again, reason, where = {}, 0, -1, '', 0
+local spent = {q = 0, t = 0, i = 0, o = 0}
+local waits = {}
+for n = 1, #wanted, 4 do
+  local cost = {q = 1, i = wanted[n], o = wanted[n + 1], t = wanted[n] + wanted[n + 1], usd = wanted[n + 2]}
+  local purse = scopes[wanted[n + 3]]
+  if purse and purse.budget and (purse.usd or 0) + cost.usd > purse.budget then
+    verdicts[#verdicts + 1] = purse.held > 0 and 'b' or 'x'
+  else
+    local longest = 0
+    for k = 1, common do
+      local wait, why = wait_for(scopes[k], cost)
+      if turn[k] == nil then turn[k] = our_turn(scopes[k]) end
+      if wait == 0 and not turn[k] then wait, why = SOON, 'order' end
+      if wait > 0 then
+        waits[k] = true
+        if wait > longest then longest, reason, where = wait, why, k end
+      end
+    end
+    if longest > 0 then
+      -- The more lanes wait, the less often each asks.
+      local others = redis.call('ZCARD', scopes[where].line)
+      again = math.min(LATE, math.max(longest, SOON * math.min(10, 1 + others)))
+      break
+    end
+    for k = 1, common do take(scopes[k], cost) end
+    if purse then take(purse, cost) end
+    for d in pairs(spent) do spent[d] = spent[d] + cost[d] end
+    verdicts[#verdicts + 1] = 'g'
+  end
+end
+for k = 1, common do
+  for d, limit in pairs(scopes[k].limit) do over = math.max(over, spent[d] * 60 * UNIT / limit) end
+end
+for k, s in ipairs(scopes) do write(s, waits[k], again) end
+return {table.concat(verdicts), math.min(SPREAD, math.floor(over)), again, now, math.floor(now / SLOT), reason, where}
