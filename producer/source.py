@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from bucketline.errors import InputError, UsageError
 from bucketline.splice import dumps
-from bucketline.store import Changed, NotFound, Store, open_store
+from bucketline.store import Changed, NotFound, Store
+from bucketline.store.open import open_object
 from producer.unpack import unpacked
 
 __all__ = ["BLOCK_BYTES", "InputStream", "Replaced", "Source", "StoredInput", "open_source"]
@@ -57,10 +58,7 @@ async def open_source(source: Source, store: Store) -> AsyncIterator[InputStream
     if isinstance(source, StoredInput):
         yield InputStream(source.key, unpacked(_object(store, source.key, source.etag, source.key), source.key))
     elif isinstance(source, str) and source.startswith("s3://"):
-        bucket, _, key = source.removeprefix("s3://").partition("/")
-        if not bucket or not key:
-            raise InputError(f"{source!r} names no object; write s3://BUCKET/KEY.")
-        other = open_store(f"s3://{bucket}")
+        other, key = open_object(source)
         try:
             yield InputStream(source, unpacked(_object(other, key, None, source), source))
         finally:
