@@ -17,6 +17,7 @@
 | batches/ID/errors.jsonl             | merge                                    | the rest in input order                     |
 | batches/ID/manifest.json            | finish, last; its being there means over | counts, digests, usage, cost                |
 | batches/ID/manifest.md              | finish                                   | the same for people                         |
+| manifests/DAY/ID.json               | finish, before the manifest              | a copy, so that many are listed at once     |
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from __future__ import annotations
 __all__ = [
     "BATCHES",
     "INBOX",
+    "MANIFESTS",
     "OUTBOX",
     "batch_document",
     "batch_id_of",
     "batch_prefix",
+    "day_of_manifest_copy",
     "errors_object",
     "file_object",
     "generation_of_part",
     "input_object",
+    "manifest_copy",
     "manifest_object",
     "manifest_page",
     "outbox_object",
@@ -45,6 +49,7 @@ __all__ = [
 INBOX = "inbox/"
 OUTBOX = "outbox/"
 BATCHES = "batches/"
+MANIFESTS = "manifests/"
 
 
 def batch_prefix(batch_id: str) -> str:
@@ -101,6 +106,15 @@ def manifest_object(batch_id: str) -> str:
 
 def manifest_page(batch_id: str) -> str:
     return f"{BATCHES}{batch_id}/manifest.md"
+
+
+def manifest_copy(day: str, batch_id: str) -> str:
+    """``day`` is the UTC day on which the batch was made, ``YYYY-MM-DD``."""
+    return f"{MANIFESTS}{day}/{batch_id}.json"
+
+
+def day_of_manifest_copy(key: str) -> str:
+    return key.removeprefix(MANIFESTS).split("/", 1)[0]
 
 
 def outbox_object(name: str, file: str) -> str:

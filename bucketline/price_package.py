@@ -81,7 +81,7 @@ def package_source() -> str:
 def package_price(price_as: str, model: str, when_s: float, tier: str) -> Price | None:
     """The price of a model at a provider for the time of a call (unix seconds) and a tier."""
     found = _find(price_as, model)
-    if found is None or tier not in _CONTEXT_OF_TIER:
+    if found is None or tier not in _CONTEXT_OF_TIER or (tier != "standard" and price_as in _LIST_PRICE_GATEWAYS):
         return None
     when = datetime.fromtimestamp(when_s, UTC)
     standard = found.model.get_prices(when)

@@ -55,6 +55,7 @@ class RouteEstimate:
     nanousd: Range | None
     price: Price | None
     context: int | None
+    too_long: int  #: lines that likely do not fit the context
     learnt: Learnt | None
 
     def document(self) -> dict[str, Any]:
@@ -71,8 +72,9 @@ class RouteEstimate:
             "unit_prices": dict(first.unit_prices) if first else {},
             "price_source": first.source if first else None,
             "context_tokens": self.context,
+            "too_long": self.too_long,
             "latency_p50_s": self.learnt.reading.latency_s if self.learnt else None,
-            "success_rate": round(self.learnt.success_rate, 4) if self.learnt and self.learnt.success_rate else None,
+            "success_rate": self.learnt.success_rate if self.learnt else None,
             "learned_from": list(self.learnt.batches) if self.learnt else [],
         }
 
@@ -84,7 +86,6 @@ class Estimate:
     source: str
     lines: int = 0
     rejected: int = 0
-    longest_tokens: int = 0
     requests: dict[str, int] = field(default_factory=dict)
     models: dict[str, list[RouteEstimate]] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)  #: model → why it has no route
@@ -160,30 +161,35 @@ def _on_route(
 ) -> RouteEstimate:
     reading = learnt.reading if learnt else Reading()
     price = book.price(route, when_s)
-    tokens_in = 0.0
+    context = route.context_tokens or context_tokens(route.provider.price_as, route.model)
+    tokens_in, too_long = 0.0, 0
     out = [0.0, 0.0, 0.0]
-    femto: list[float] | None = [0.0, 0.0, 0.0] if price else None
+    femto: list[int] | None = [0, 0, 0] if price else None
     for weight, count in shapes.items():
         one_in = reading.input_tokens(weight)
-        one_out = reading.output_tokens(weight)
         tokens_in += one_in * count
-        for position, factor in enumerate((1 - reading.spread, 1.0, 1 + reading.spread)):
-            out[position] += one_out[position] * count
-            if femto is not None and price is not None:
-                call = Usage(input_tokens=round(one_in * factor), output_tokens=round(one_out[position]))
-                cost = price.step(call.input_tokens).rates.femto(call)
-                if cost is None:
-                    femto = None
-                else:
-                    femto[position] += cost * count
+        if context is not None and one_in > context:
+            too_long += count
+        for position, one_out in enumerate(reading.output_tokens(weight)):
+            out[position] += one_out * count
+            if femto is None or price is None:
+                continue
+            factor = 1 + (position - 1) * reading.spread
+            call = Usage(input_tokens=round(one_in * factor), output_tokens=round(one_out))
+            cost = price.step(call.input_tokens).rates.femto(call)
+            if cost is None:
+                femto = None
+            else:
+                femto[position] += cost * count
     return RouteEstimate(
         route=route,
         planned=planned,
         input_tokens=Range(tokens_in * (1 - reading.spread), tokens_in, tokens_in * (1 + reading.spread)),
         output_tokens=Range(*out),
-        nanousd=None if femto is None else Range(*(round_femto(round(one)) for one in femto)),
+        nanousd=None if femto is None else Range(*map(round_femto, femto)),
         price=price,
-        context=route.context_tokens or context_tokens(route.provider.price_as, route.model),
+        context=context,
+        too_long=too_long,
         learnt=learnt,
     )
 

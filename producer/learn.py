@@ -40,7 +40,7 @@ class Learnt:
 
 async def learn(store: Store, routes: set[str]) -> dict[str, Learnt]:
     """What the newest batches teach about each of these routes; those nobody has used are left out."""
-    wanted = {route: _BATCHES for route in routes}
+    wanted = dict.fromkeys(routes, _BATCHES)
     samples: dict[str, list[Sample]] = {route: [] for route in routes}
     seen: dict[str, list[Manifest]] = {route: [] for route in routes}
     keys = (await manifest_keys(store))[-_MANIFESTS:]

@@ -13,7 +13,7 @@ from bucketline.batch import BatchDocument, State
 from bucketline.bill import build_manifest
 from bucketline.catalog import Catalog
 from bucketline.failure import Code
-from bucketline.layout import batch_document, manifest_object, manifest_page
+from bucketline.layout import batch_document, manifest_copy, manifest_object, manifest_page
 from bucketline.ledger import Ledger
 from bucketline.manifest import FileFacts, Manifest
 from bucketline.manifest_page import manifest_text
@@ -47,6 +47,7 @@ async def finish_batch(
             catalog=catalog,
         )
         await store.put(manifest_page(batch_id), manifest_text(manifest).encode())
+        await store.put(manifest_copy(manifest.created_at[:10], batch_id), manifest.encode())
         await store.put(manifest_object(batch_id), manifest.encode())
         _log.info("batch_finished", batch=batch_id, status=manifest.status, **manifest.counts_for_log())
     state = State(manifest.status)

@@ -167,6 +167,7 @@ def test_the_batch_lane_of_the_package_costs_half_where_the_provider_says_so() -
     full = {"openai/gpt-4.1": "0.005", "anthropic/claude-3-7-sonnet": "0.009", "moonshot/kimi-k2-thinking": "0.00186"}
     assert {route: _cost(world, route, tier="batch") for route in full} == full
     assert _cost(world, "groq/llama-3.1-8b-instant", tier="flex") is None
+    assert _cost(World(providers={"llmapi": {}}), "llmapi/moonshot/kimi-k2-thinking", tier="batch") is None
 
 
 def test_a_region_may_have_its_own_price() -> None:
