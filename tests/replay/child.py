@@ -105,7 +105,8 @@ class Child:
         _ = self.exit
         self.measure()
         self.signal(signal.SIGKILL, group=True)
-        self._process.wait()
+        reaped = self._process.wait()
+        self._exit = reaped if self._exit is None else self._exit
         _open.discard(self)
 
     def measure(self) -> None:

@@ -7,6 +7,7 @@ bucket and its workers to itself; whatever happens, all of them are gone afterwa
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 import time
@@ -98,6 +99,8 @@ async def _play(case: Case, house: House, folder: Path) -> tuple[list[Verdict], 
         except StepError as error:
             trouble.append(f"{error}{_where(stage)}")
         items = await items_of(stage)
+        if house.keep:
+            (folder / "items.json").write_text(json.dumps(items, indent=1, default=str), encoding="utf-8")
         trouble += [f"a call without a script: {call}" for each in providers for call in each.unscripted[:3]]
         return judge(case.asserts, items), trouble
 

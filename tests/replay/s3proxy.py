@@ -37,11 +37,11 @@ class S3Proxy:
         self.refused: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
-        self._runner = web.ServerRunner(web.Server(self._handle, client_max_size=_BODY_BYTES, access_log=None))
+        server = web.Server(self._handle, client_max_size=_BODY_BYTES, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.1)
-        await site.start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self._session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
         host, port = self._runner.addresses[0][:2]
         self.address = f"http://{host}:{port}"
         return self

@@ -19,7 +19,7 @@ def toml(document: Mapping[str, Any]) -> str:
         if not isinstance(table, Mapping):
             continue
         nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-        lines += ["", f"[{_key(name)}]"] if len(nested) < len(table) else []
+        lines += ["", f"[{_key(name)}]"] if not nested or len(nested) < len(table) else []
         lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if key not in nested]
         for key, value in nested.items():
             lines += ["", f"[{_key(name)}.{_key(key)}]"]
@@ -28,7 +28,7 @@ def toml(document: Mapping[str, Any]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else json.dumps(name)
+    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _value(name)
 
 
 def _value(value: Any) -> str:
@@ -36,4 +36,4 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{_key(name)} = {_value(given)}" for name, given in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one letter that only TOML forbids
