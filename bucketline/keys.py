@@ -12,6 +12,7 @@
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
 | bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
 | bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |
+| bl:measured:ROUTE      | hash   | worker.measured     | worker.measured, providers | a week after its last call | measured anew            |
 | bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
 | bl:sweeper             | string | sweep               | sweep              | seconds              | another process sweeps          |
 | bl:inbox               | hash   | inbox               | inbox              | until in the outbox  | rebuilt from the outbox         |
@@ -50,6 +51,7 @@ __all__ = [
     "gate_state",
     "likely_model",
     "limit_figures",
+    "measured",
     "shard_job_id",
     "source_claim",
     "worker_hash",
@@ -94,6 +96,11 @@ def batch_open(batch_id: str, shard: int) -> str:
 def circuit(name: str) -> str:
     """Hash: how the circuit of a route or an account stands."""
     return f"bl:circuit:{name}"
+
+
+def measured(route: str) -> str:
+    """Hash: decayed sums of what calls showed of one route."""
+    return f"bl:measured:{route}"
 
 
 def source_claim(digest: str) -> str:
