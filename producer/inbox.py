@@ -104,10 +104,12 @@ class Inbox:
         """Take up all that is there and return when it is done. Raises the errors of Redis and the store."""
         while True:
             await self.look()
-            await asyncio.gather(*self._taking.values())
-            if self._still.due_s is None:
+            if self._taking:
+                await asyncio.gather(*self._taking.values())
+            elif self._still.due_s is None:
                 return
-            await asyncio.sleep(max(0.0, self._still.due_s - self._monotonic()))
+            else:
+                await asyncio.sleep(max(0.0, self._still.due_s - self._monotonic()))
 
     async def close(self) -> None:
         """Let what is being taken up come to its end, briefly; what does not is taken back and found again."""
@@ -151,6 +153,8 @@ class Inbox:
                 async with signs_of_life(self._redis, batch_id, self._clock) as sign:
                     if await self._claims.take(digest, batch_id, over=_refusal_of_before(stat)) is None:
                         await self._claimed(stat, digest, batch_id, sign)
+            except Replaced as error:
+                _log.info("take_put_off", source=stat.key, reason=str(error))
             except (RedisError, OSError, BucketlineError) as error:
                 self._again_s[stat.key] = self._monotonic() + self._settings.inbox.poll_s
                 _log.warning("take_put_off", source=stat.key, reason=str(error) or type(error).__name__)
