@@ -34,6 +34,7 @@ VERBS = (
     "producer.commands.resume",
     "producer.commands.estimate",
     "producer.commands.verify",
+    "producer.commands.lines",
     "producer.commands.spend",
     "producer.commands.prices",
     "worker.commands.inbox",
