@@ -76,6 +76,7 @@ class Kind(StrEnum):
     MODEL_MISSING = "model_missing"
     TOO_LARGE_FOR_LIMIT = "too_large_for_limit"
     BAD_REQUEST = "bad_request"
+    INEXPRESSIBLE = "inexpressible"
     CONTEXT_TOO_LONG = "context_too_long"
     CONTENT_FILTER = "content_filter"
     REFUSAL = "refusal"
@@ -194,6 +195,7 @@ def _rows() -> dict[Kind, Row]:
             c.RATE_LIMIT, "The request alone is larger than the provider's limit per minute.", False, True
         ),
         k.BAD_REQUEST: Row(c.PROVIDER_4XX, "The provider refused the request as it stands.", False, False),
+        k.INEXPRESSIBLE: Row(c.INVALID_INPUT, "The route cannot express what the line asks for.", False, True),
         k.CONTEXT_TOO_LONG: Row(c.PROVIDER_4XX, "The prompt does not fit the model's context.", False, True),
         k.CONTENT_FILTER: Row(c.CONTENT_FILTER, "The provider's content filter stopped the request.", False, False),
         k.REFUSAL: Row(c.CONTENT_FILTER, "The model refused to answer.", False, False, billed=Billed.YES),

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bucketline.catalog import Catalog, Plan, Route
+from bucketline.errors import ConfigError
 from bucketline.failure import TABLE, Billed, Effect, Failure, Kind
 from bucketline.outcome import Attempt, Cost, Outcome
 from bucketline.prices import PriceBook
@@ -147,13 +148,22 @@ class Dispatcher:
         """Write the call for this route anew, send it, understand what comes back."""
         provider = route.provider
         adapter = adapter_for(provider.wire)
-        key = await self.credentials.key(provider)
-        call = await self.credentials.sign(adapter.call(request, route, key), provider)
+        try:
+            key = await self.credentials.key(provider)
+            call = adapter.call(request, route, key)
+            if isinstance(call, Failure):
+                return call
+            call = await self.credentials.sign(call, provider)
+        except ConfigError as error:
+            return Failure(Kind.BAD_KEY, str(error))
         reply = await self.transport.send(call, provider, self.retry.request_timeout_s)
         if isinstance(reply, Failure):
             return reply
         self.gate.observe(route.scopes, reply.headers)
-        return adapter.read(reply, request, route, key=key)
+        result = adapter.read(reply, request, route, key=key)
+        if isinstance(result, Failure) and result.kind is Kind.TOKEN_EXPIRED:
+            self.credentials.forget(provider)
+        return result
 
     def _settle(self, permit: Permit, route: Route, result: Result, failure: Failure | None) -> None:
         """Put the fact in the estimate's place, and tell the fleet what the provider said about its limits."""

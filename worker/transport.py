@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from bucketline.catalog import Provider
 from bucketline.errors import ConfigError
@@ -61,7 +62,7 @@ class Transport:
         session = self._session(provider)
         async with session.request(
             call.method,
-            call.url,
+            URL(call.url, encoded=True),  # as it was written and, for some providers, signed
             data=call.body,
             headers=call.headers,
             allow_redirects=False,

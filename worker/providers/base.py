@@ -66,10 +66,10 @@ class Answer:
 class Adapter(Protocol):
     """One wire. Stateless; one object serves every call of the process."""
 
-    def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call:
+    def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
         """The call for this route, written anew from the line. ``request_id`` is ours, sent where a header takes it.
 
-        Raises ``CannotExpress`` when the line asks for what the route has no word for and may not drop it.
+        A failure of the kind ``inexpressible`` when the line asks for what the route has no word for and may not drop.
         """
         ...
 

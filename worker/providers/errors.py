@@ -59,7 +59,9 @@ _TOO_LONG = re.compile(
     r"|input token count .{0,40}exceeds|too many (?:input )?tokens? in|input is too long",
     re.IGNORECASE,
 )
-_DEAD_ACCOUNT = re.compile(r"reported as leaked|suspended|project is archived|API key (?:not valid|expired)", re.IGNORECASE)
+_DEAD_ACCOUNT = re.compile(
+    r"reported as leaked|suspended|project is archived|API key (?:not valid|expired)", re.IGNORECASE
+)
 _NO_MODEL = re.compile(
     r"\bmodel\b.{0,200}\bnot (?:supported|found|exist)|\bdoes not exist\b.{0,40}\bmodel\b", re.IGNORECASE | re.DOTALL
 )

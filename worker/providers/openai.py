@@ -2,25 +2,41 @@
 
 Comes in: a line, its route and the key; then the reply. Goes out: the call, and the answer or the failure. A body of
 the wire's own forms passes through byte for byte, but for the model's name, ``set``/``unset`` and what the host's
-quirks (``quirks``) demand. This is the hot path: a body is parsed once, and a plain answer is never encoded anew.
+quirks (``quirks``) demand; other forms go out as chat. This is the hot path: a body is parsed once, and a plain answer
+is never encoded anew.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-
-import orjson
+from urllib.parse import quote
 
 from bucketline.catalog import Provider, Route
-from bucketline.failure import TABLE, Failure
+from bucketline.failure import Failure
 from bucketline.request import Form, Request
-from bucketline.splice import loads, splice
+from bucketline.splice import dumps, splice
 from worker.providers.base import ACCEPT_ENCODING, Answer, Call, Reply
-from worker.providers.errors import not_json, refusal
+from worker.providers.forms.answers_read import read_chat_answer
+from worker.providers.forms.chat_write import write_chat
+from worker.providers.forms.embeddings import read_embeddings, read_openai_vectors, write_embeddings, write_vectors
+from worker.providers.host_rules import changes, demanded, refused_by_host
 from worker.providers.quirks import Quirks, quirks_of
+from worker.providers.streaming import wants_stream
+from worker.providers.streams import assemble_chat, assemble_responses
 from worker.providers.usage import chat_usage, responses_usage
 from worker.providers.verdicts import VERDICTS
+from worker.providers.wire import (
+    error_of,
+    finish_word,
+    id_of,
+    inexpressible,
+    judged,
+    overridden,
+    parsed,
+    prompt_of,
+    translated,
+)
 
 __all__ = ["OpenAIAdapter"]
 
@@ -30,7 +46,6 @@ _PATHS = {
     Form.COMPLETIONS: "/completions",
     Form.EMBEDDINGS: "/embeddings",
 }
-_OWN_STREAM = ("stream", "stream_options")
 _ID_HEADERS = (
     "x-request-id",
     "request-id",
@@ -44,40 +59,77 @@ _ID_HEADERS = (
 class OpenAIAdapter:
     """The adapter of the wire ``openai``."""
 
-    def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call:
+    def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
         provider = route.provider
         quirks = quirks_of(provider.preset, provider.base_url)
-        stream = self.wants_stream(request, route)
+        form = _form_out(request.form, quirks)
+        stream = form in (Form.CHAT, Form.RESPONSES) and wants_stream(request, route)
+        if form is request.form:
+            names = refused_by_host(request, route, quirks)
+            body = b"" if names and not route.drop else _spliced(request, route, quirks, names, stream=stream)
+        else:
+            written, lost = _written(request, route, quirks)
+            names = tuple(lost)
+            body = dumps(demanded(written, route, quirks, stream=stream))
+        if names and not route.drop:
+            return inexpressible(names, route)
         return Call(
-            url=provider.base_url + _PATHS[request.form],
+            url=_url(provider, route, form),
             headers=_headers(provider, quirks, key, request_id),
-            body=_body(request, route, quirks, stream=stream),
+            body=body,
             stream=stream,
         )
 
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
-        try:
-            document = orjson.loads(reply.body)
-        except orjson.JSONDecodeError:
-            try:
-                document = loads(reply.body)
-            except ValueError:
-                return replace(not_json(reply), request_id=id_of(reply, _ID_HEADERS))
-        if reply.status < 300 and type(document) is dict and not document.get("error") and not _base_error(document):
-            return _answer(document, reply, request, route)
-        return _refused(document, reply, request, route, key)
+        quirks = quirks_of(route.provider.preset, route.provider.base_url)
+        form = _form_out(request.form, quirks)
+        result = parsed(reply, assemble_responses if form is Form.RESPONSES else assemble_chat)
+        if isinstance(result, Failure):
+            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+        document, reply = result
+        failure = error_of(document, reply, request, route, key)
+        if failure is not None:
+            return replace(failure, request_id=id_of(reply, _ID_HEADERS))
+        return _answer(document, reply, request, route, form, quirks)
 
     def refused(self, request: Request, route: Route) -> tuple[str, ...]:
-        return ()
+        quirks = quirks_of(route.provider.preset, route.provider.base_url)
+        if _form_out(request.form, quirks) is request.form:
+            return refused_by_host(request, route, quirks)
+        return tuple(_written(request, route, quirks)[1])
 
     def wants_stream(self, request: Request, route: Route) -> bool:
-        return False
+        return wants_stream(request, route)
+
+
+def _form_out(form: Form, quirks: Quirks) -> Form:
+    """The form in which a line goes out: its own where the host has it."""
+    if form is Form.CHAT:
+        return form
+    if form is Form.EMBED:
+        return Form.EMBEDDINGS
+    if form in (Form.MESSAGES, Form.GENERATE) or (form is Form.RESPONSES and not quirks.responses):
+        return Form.CHAT
+    return form
+
+
+def _url(provider: Provider, route: Route, form: Form) -> str:
+    """The address; with an ``api_version``, Azure's older one, where the deployment stands in the path."""
+    base = provider.base_url
+    if provider.api_version and provider.preset == "azure" and not base.endswith("/v1"):
+        root = base if base.endswith("/openai") else f"{base}/openai"
+        deployment = "" if form is Form.RESPONSES else f"/deployments/{quote(route.model, safe='')}"
+        return f"{root}{deployment}{_PATHS[form]}?api-version={quote(provider.api_version)}"
+    return base + _PATHS[form]
 
 
 def _headers(provider: Provider, quirks: Quirks, key: str, request_id: str) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPT_ENCODING}
     if key:
-        headers["Authorization"] = f"Bearer {key}"
+        if quirks.key_header is not None and not key.startswith("eyJ"):  # an Entra token is a JWT and goes as bearer
+            headers[quirks.key_header] = key
+        else:
+            headers["Authorization"] = f"Bearer {key}"
     if request_id:
         headers[quirks.id_header] = request_id
     if quirks.headers:
@@ -87,28 +139,33 @@ def _headers(provider: Provider, quirks: Quirks, key: str, request_id: str) -> d
     return headers
 
 
-def _body(request: Request, route: Route, quirks: Quirks, *, stream: bool) -> bytes:
+def _spliced(request: Request, route: Route, quirks: Quirks, dropped: tuple[str, ...], *, stream: bool) -> bytes:
     """The line's own bytes with the few members changed that this route changes."""
-    params = request.params
-    set_: dict[str, Any] = {}
-    if params.get("model") != route.model:
-        set_["model"] = route.model
-    unset = [name for name in _OWN_STREAM if name in params]
-    if route.set:
-        set_.update(route.set)
-    if route.unset:
-        unset.extend(route.unset)
-    for old, new in quirks.renames.items():
-        if old in params and new not in params:
-            set_.setdefault(new, params[old])
-            unset.append(old)
+    set_, unset = changes(request, route, quirks, stream=stream)
+    if dropped:
+        unset.extend(name.partition(".")[0] for name in dropped)
     return splice(request.body, set_, unset) if set_ or unset else request.body
 
 
-def _answer(document: dict[str, Any], reply: Reply, request: Request, route: Route) -> Answer | Failure:
+def _written(request: Request, route: Route, quirks: Quirks) -> tuple[dict[str, Any], list[str]]:
+    """The body of a line of another form, and what it cannot say."""
+    if request.form is Form.EMBED:
+        texts = read_embeddings(request.form, request.params)
+        body, lost = write_embeddings(texts, route.model)
+        return overridden(body, route, {}), [*texts.lost, *lost, *refused_by_host(request, route, quirks)]
+    prompt = prompt_of(request, route)
+    body, lost = write_chat(prompt, route.model, keeps_reasoning=quirks.keeps_reasoning)
+    body = overridden(body, route, {})
+    translated_line = replace(request, form=Form.CHAT, params=body)
+    refused = refused_by_host(translated_line, replace(route, set={}, unset=()), quirks)
+    kept = {name: value for name, value in body.items() if name not in refused or name in route.set}
+    return kept, [*prompt.lost, *lost, *refused]
+
+
+def _answer(
+    document: dict[str, Any], reply: Reply, request: Request, route: Route, form: Form, quirks: Quirks
+) -> Answer | Failure:
     """A 2xx without an error in it: the answer, or what makes it none."""
-    form = request.form
-    quirks = quirks_of(route.provider.preset, route.provider.base_url)
     counts = document.get("usage")
     if form is Form.RESPONSES:
         usage = responses_usage(counts)
@@ -118,31 +175,29 @@ def _answer(document: dict[str, Any], reply: Reply, request: Request, route: Rou
     request_id = id_of(reply, _ID_HEADERS)
     served = _served(document)
     if kind is not None:
-        return Failure(
-            kind, TABLE[kind].sentence, reply.status, None, reply.body, usage, request_id, None, finish, served
-        )
+        return judged(kind, reply, usage, request_id, finish, served)
     if usage is not None and not usage.input_tokens and not usage.output_tokens:
         usage = None  # an answer cannot have cost nothing at all; a gateway says so where it did not count
+    body, raw = reply.body, None
+    if form is not request.form:
+        raw = body
+        if request.form is Form.EMBED:
+            vectors = read_openai_vectors(document, usage, route.model)
+            body = dumps(write_vectors(vectors, request.form, packed=False))
+        else:
+            body, finish = translated(document, reply, request.form, usage, route.model, read_chat_answer)
     tier = document.get("service_tier")
     return Answer(
-        body=reply.body,
+        body=body,
         usage=usage,
-        finish_reason=finish,
+        finish_reason=finish_word(finish),
         served_model=served,
         request_id=request_id,
         status=reply.status,
+        raw=raw,
         tier=tier if type(tier) is str else None,
         reported_nanousd=_reported(counts, quirks),
     )
-
-
-def id_of(reply: Reply, names: tuple[str, ...]) -> str | None:
-    """The first of the headers by which a provider names a call."""
-    for name in names:
-        value = reply.headers.get(name)
-        if value:
-            return value
-    return None
 
 
 def _served(document: dict[str, Any]) -> str | None:
@@ -161,14 +216,3 @@ def _reported(counts: Any, quirks: Quirks) -> int | None:
         if isinstance(cost, int | float) and 0 <= cost < 1e6:
             return round(cost * 1e9)
     return None
-
-
-def _base_error(document: dict[str, Any]) -> bool:
-    """MiniMax's way to say an error with a 200."""
-    base = document.get("base_resp")
-    return type(base) is dict and bool(base.get("status_code"))
-
-
-def _refused(document: Any, reply: Reply, request: Request, route: Route, key: str) -> Failure:
-    failure = refusal(reply, document, key=key, line_body=request.body, model=route.model)
-    return replace(failure, request_id=id_of(reply, _ID_HEADERS))

@@ -40,6 +40,7 @@ class Quirks:
     families: tuple[Family, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     id_header: str = "X-Client-Request-Id"
+    key_header: str | None = None  #: takes the key bare; absent: Authorization, as bearer
     responses: bool = True  #: has /responses; otherwise such a line goes out as chat
     stream_usage: bool = True  #: knows stream_options.include_usage
     output_is_rest: bool = False  #: thinking stands only in the total of the usage
@@ -50,23 +51,25 @@ class Quirks:
     plain_text: bool = False  #: content goes out as a string where it is text alone
     keeps_reasoning: bool = False  #: an assistant turn with tool calls carries its reasoning_content
 
+    plain: bool = False  #: nothing here differs from OpenAI's
+
     def families_of(self, model: str) -> list[Family]:
         return [family for family in self.families if family.matches(model)]
 
 
-_PLAIN = Quirks()
-_CAP = MappingProxyType({"max_completion_tokens": "max_tokens"})
-_NEW_CAP = MappingProxyType({"max_tokens": "max_completion_tokens"})
-_SAMPLING = ("temperature", "top_p", "n", "presence_penalty", "frequency_penalty")
 _THINKERS = Family(
     r"(?i)think|reason|(^|[/.\-])(r1|qwq|o[134]|k3|kimi-k[23])\b|gpt-oss|magistral|deepseek-v4", streams=True
 )
-_OPENAI = Quirks(
-    families=(
-        Family(r"^(o\d|gpt-[56])", refuses=("logit_bias",), renames=_NEW_CAP, streams=True),
-        Family(r"^(o3|o4-mini)", refuses=("stop",)),
-    )
+_PLAIN = Quirks(plain=True, families=(_THINKERS,))
+_CAP = MappingProxyType({"max_completion_tokens": "max_tokens"})
+_NEW_CAP = MappingProxyType({"max_tokens": "max_completion_tokens"})
+_SAMPLING = ("temperature", "top_p", "n", "presence_penalty", "frequency_penalty")
+_OPENAI_FAMILIES = (
+    Family(r"^(o\d|gpt-[5-9])", renames=_NEW_CAP, streams=True),
+    Family(r"^o\d", refuses=(*_SAMPLING, "logprobs", "top_logprobs", "logit_bias")),
+    Family(r"^(o3|o4-mini)", refuses=("stop",)),
 )
+_OPENAI = Quirks(families=_OPENAI_FAMILIES)
 _MOONSHOT = Quirks(
     families=(
         Family(
@@ -83,7 +86,7 @@ _MOONSHOT = Quirks(
 _BY_PRESET: Mapping[str, Quirks] = MappingProxyType(
     {
         "openai": _OPENAI,
-        "azure": _OPENAI,
+        "azure": Quirks(families=_OPENAI_FAMILIES, key_header="api-key"),
         "moonshot": _MOONSHOT,
         "moonshot-cn": _MOONSHOT,
         "llmapi": Quirks(

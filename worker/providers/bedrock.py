@@ -1,0 +1,130 @@
+"""Bedrock's wire: Converse.
+
+Comes in: a line of any form, its route and, where there is one, a Bedrock API key; then the reply. Goes out: the call,
+unsigned (``credentials`` signs it), and the answer in the line's form or the failure. No form of a line is Converse,
+so each is translated. Bedrock streams in a binary framing that is not needed here: its calls are never cut for silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from bucketline.catalog import Provider, Route
+from bucketline.failure import Failure, Kind
+from bucketline.request import Request
+from bucketline.splice import dumps
+from worker.providers.base import ACCEPT_ENCODING, Answer, Call, Reply
+from worker.providers.claude import claude_of
+from worker.providers.forms.answers_read import read_converse_answer
+from worker.providers.forms.converse_write import write_converse
+from worker.providers.streams import Whole
+from worker.providers.usage import bedrock_usage
+from worker.providers.verdicts import Verdict
+from worker.providers.wire import (
+    error_of,
+    finish_word,
+    id_of,
+    inexpressible,
+    judged,
+    overridden,
+    parsed,
+    prompt_of,
+    translated,
+)
+
+__all__ = ["BedrockAdapter", "converse_verdict"]
+
+_ID_HEADERS = ("x-amzn-requestid",)
+_CONFIG = "inferenceConfig"
+#: names in a route's ``set`` and ``unset`` that live inside inferenceConfig, in Amazon's spelling and in OpenAI's
+_PLACES = {
+    **{name: (_CONFIG, name) for name in ("maxTokens", "temperature", "topP", "stopSequences")},
+    "max_tokens": (_CONFIG, "maxTokens"), "max_completion_tokens": (_CONFIG, "maxTokens"),
+    "top_p": (_CONFIG, "topP"), "stop": (_CONFIG, "stopSequences"),
+}  # fmt: skip
+_FILTERED = frozenset({"guardrail_intervened", "content_filtered"})
+_BROKEN = frozenset({"malformed_model_output", "malformed_tool_use"})
+
+
+class BedrockAdapter:
+    """The adapter of the wire ``bedrock``."""
+
+    def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
+        body, names = _written(request, route)
+        if names and not route.drop:
+            return inexpressible(names, route)
+        return Call(
+            url=f"{_host(route.provider)}/model/{quote(route.model, safe='')}/converse",
+            headers=_headers(route.provider, key),
+            body=dumps(body),
+        )
+
+    def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
+        result = parsed(reply, lambda _: Whole())
+        if isinstance(result, Failure):
+            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+        document, reply = result
+        failure = error_of(document, reply, request, route, key)
+        if failure is not None:
+            return replace(failure, request_id=id_of(reply, _ID_HEADERS))
+        usage = bedrock_usage(document.get("usage"))
+        kind, native = converse_verdict(document)
+        request_id = id_of(reply, _ID_HEADERS)
+        if kind is not None:
+            return judged(kind, reply, usage, request_id, finish_word(native), None)
+        body, finish = translated(document, reply, request.form, usage, route.model, read_converse_answer)
+        tier = document.get("serviceTier")
+        return Answer(
+            body=body,
+            usage=usage,
+            finish_reason=finish,
+            served_model=None,
+            request_id=request_id,
+            status=reply.status,
+            raw=reply.body,
+            tier=tier.get("type") if isinstance(tier, dict) and isinstance(tier.get("type"), str) else None,
+        )
+
+    def refused(self, request: Request, route: Route) -> tuple[str, ...]:
+        return tuple(_written(request, route)[1])
+
+    def wants_stream(self, request: Request, route: Route) -> bool:
+        return False
+
+
+def _host(provider: Provider) -> str:
+    return provider.base_url or f"https://bedrock-runtime.{provider.region or 'us-east-1'}.amazonaws.com"
+
+
+def _headers(provider: Provider, key: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPT_ENCODING}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    headers.update(provider.headers)
+    return headers
+
+
+def _written(request: Request, route: Route) -> tuple[dict[str, Any], list[str]]:
+    prompt = prompt_of(request, route)
+    body, lost = write_converse(prompt, route.model, claude_of(route.model))
+    return overridden(body, route, _PLACES), [*prompt.lost, *lost]
+
+
+def converse_verdict(body: dict[str, Any]) -> Verdict:
+    """Whether a Converse answer is one."""
+    reason = body.get("stopReason")
+    reason = reason if isinstance(reason, str) else None
+    if reason in _FILTERED:
+        return Kind.CONTENT_FILTER, reason
+    if reason in _BROKEN:
+        return Kind.EMPTY_ANSWER, reason
+    output = body.get("output")
+    message = output.get("message") if isinstance(output, dict) else None
+    listed = message.get("content") if isinstance(message, dict) else None
+    blocks = [block for block in listed if isinstance(block, dict)] if isinstance(listed, list) else []
+    if any(block.get("text") or "toolUse" in block for block in blocks):
+        return None, reason
+    cut = reason in ("max_tokens", "model_context_window_exceeded")
+    return Kind.TRUNCATED if cut else Kind.EMPTY_ANSWER, reason

@@ -1,0 +1,127 @@
+"""A body's members, taken one by one, so that what nobody took can be named.
+
+Comes in: one object of a body. Goes out: its values, and at the end the names of those that were never asked for.
+Called by the readers of ``forms``; a null counts as absent, as it does with every provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["Members", "camel_to_snake", "objects"]
+
+
+class Members:
+    """One object and which of its members were taken. Both spellings of a name are one: ``topP`` and ``top_p``."""
+
+    def __init__(self, document: Any, place: str = "", lost: list[str] | None = None) -> None:
+        self._document: Mapping[str, Any] = document if isinstance(document, dict) else {}
+        self._place = place
+        self._taken: set[str] = set()
+        self._whole_lost = False
+        self.lost: list[str] = [] if lost is None else lost
+        if document is not None and not isinstance(document, dict):
+            self.lost.append(place or "body")
+
+    def take(self, name: str) -> Any:
+        """The value of a member, None where it is absent."""
+        for spelling in (name, camel_to_snake(name)):
+            if spelling in self._document:
+                self._taken.add(spelling)
+                return self._document[spelling]
+        return None
+
+    def text(self, name: str) -> str | None:
+        value: str | None = self._typed(name, str)
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        value: bool | None = self._typed(name, bool)
+        return value
+
+    def whole(self, name: str) -> int | None:
+        value = self.take(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        whole: int | None = self._fitting(name, value, isinstance(value, int) and not isinstance(value, bool))
+        return whole
+
+    def number(self, name: str) -> float | None:
+        value = self.take(name)
+        number: float | None = self._fitting(
+            name, value, isinstance(value, int | float) and not isinstance(value, bool)
+        )
+        return number
+
+    def inner(self, name: str) -> Members:
+        """An object inside; an absent one is empty. Its losses are named here."""
+        return Members(self.take(name), self.at(name), self.lost)
+
+    def each(self, name: str) -> Iterator[Members]:
+        """The objects of a list inside."""
+        value = self.take(name)
+        yield from objects(value, self.at(name), self.lost)
+
+    def strings(self, name: str) -> tuple[str, ...]:
+        """A string, or a list of strings."""
+        value = self.take(name)
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return tuple(value)
+        if value is not None:
+            self.lose(name)
+        return ()
+
+    def skip(self, *names: str) -> None:
+        """Members that are taken care of elsewhere, or change no answer."""
+        for name in names:
+            self.take(name)
+
+    def skip_if(self, name: str, *harmless: Any) -> None:
+        """A member that says nothing when it has one of these values."""
+        if self.take(name) not in (None, *harmless):
+            self.lose(name)
+
+    def lose(self, name: str = "", why: str = "") -> None:
+        place = self.at(name) if name else self._place
+        self._whole_lost = self._whole_lost or not name
+        self.lost.append(f"{place} ({why})" if why else place)
+
+    def at(self, name: str) -> str:
+        return f"{self._place}.{name}" if self._place else name
+
+    def finish(self) -> None:
+        """Name what was never taken; nothing more where the whole object is lost already."""
+        if self._whole_lost:
+            return
+        for name, value in self._document.items():
+            if name not in self._taken and value is not None:
+                self.lose(str(name))
+
+    def _typed(self, name: str, kind: type) -> Any:
+        value = self.take(name)
+        return self._fitting(name, value, isinstance(value, kind))
+
+    def _fitting(self, name: str, value: Any, fits: bool) -> Any:
+        if value is None or fits:
+            return value
+        self.lose(name)
+        return None
+
+
+def objects(value: Any, place: str, lost: list[str]) -> Iterator[Members]:
+    """Each object of a list; whatever else stands there is lost by name."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        lost.append(place)
+        return
+    for at, one in enumerate(value):
+        yield Members(one, f"{place}[{at}]", lost)
+
+
+def camel_to_snake(name: str) -> str:
+    """``maxOutputTokens`` → ``max_output_tokens``; a name without capitals is itself."""
+    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name)
