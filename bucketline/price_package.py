@@ -54,6 +54,7 @@ _CONTEXT_OF_TIER: Mapping[str, Mapping[str, str]] = {
     "batch": {"processing": "batch"},
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
+    "fast": {"service_tier": "fast"},
 }
 #: provider → factor of its batch lane where the data has no row of its own for that model or date, and the classes
 #: that keep the standard price. The providers' pricing pages; Google discounts no cache reads, Moonshot takes 60 %.

@@ -32,7 +32,8 @@ __all__ = ["PriceBook", "same_model", "standard_tier", "undated"]
 _SLOT_S = 900  #: prices that change by the hour change at whole quarters
 _MOST_KEPT = 4096  #: resolved prices held; served names come from outside and must not fill the memory
 _CONFIGURATION = "configuration"
-_STANDARD = frozenset({"", "auto", "default", "on_demand", "on-demand", "standard", "standard_only"})
+#: what the providers call the tier that one gets without asking, in small letters
+_STANDARD = frozenset({"", "auto", "default", "on_demand", "on-demand", "standard", "standard_only", "unspecified"})
 _MONTH, _DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
 #: -2024-07-18, -20240718, @20240718, -07-18, -07-2024, -0718 (but 1024 is a size), and the numbered releases -001
 _DATE_SUFFIX = re.compile(
@@ -64,7 +65,8 @@ class PriceBook:
         price = self.price(route, when_s, served_model=served_model, tier=tier, region=region)
         step = None if price is None else price.step(0 if usage is None else usage.input_tokens)
         computed = None if step is None or usage is None else step.rates.nanousd(usage)
-        tier = standard_tier(tier)
+        if tier != "standard":
+            tier = standard_tier(tier)
         if reported_nanousd is not None:
             return Cost(reported_nanousd, 0, step, tier, reported_nanousd, computed)
         return Cost(computed, 0, step, tier)
@@ -173,7 +175,8 @@ def same_model(one: str, other: str) -> bool:
 
 
 def standard_tier(tier: str) -> str:
-    """The providers' words for the usual service tier are one word."""
+    """A provider's word for a service tier in our spelling; their words for the usual one are one word."""
+    tier = tier.lower().removeprefix("service_tier_")
     return "standard" if tier in _STANDARD else tier
 
 
