@@ -106,8 +106,9 @@ class Bucketline:
     @staticmethod
     def ignores(key: str) -> bool:
         """Whether the product passes over an inbox object by design."""
-        name = key.rsplit("/", 1)[-1]
-        return not key.startswith("in/") or not name.endswith(_TAKEN_UP) or name.startswith((".", "_"))
+        steps = key.removeprefix("in/").split("/")
+        aside = any(step.startswith((".", "_", "~")) for step in steps)
+        return aside or not key.startswith("in/") or not key.lower().endswith(_TAKEN_UP)
 
     async def put(self, key: str, data: bytes) -> None:
         """Put an object where the product looks for it."""
@@ -128,10 +129,11 @@ class Bucketline:
         for key, modified in (await asyncio.to_thread(self._list, "outbox/")).items():
             if not key.endswith("/rejected.json"):
                 continue
-            said = (await self._get(key) or b"").decode("utf-8", "replace")
-            name = key.removeprefix("outbox/").removesuffix("/rejected.json")
-            source = name if name.endswith(_TAKEN_UP) else f"{name}.jsonl"
-            found.append(Batch("", f"in/{source}", "rejected", modified, {}, None, said))
+            said = await self._get(key) or b"{}"
+            source = json.loads(said).get("source", "")
+            found.append(
+                Batch("", _neutral_key(source), "rejected", modified, {}, None, said.decode("utf-8", "replace"))
+            )
         return found
 
     async def known_batch(self, key: str) -> str | None:

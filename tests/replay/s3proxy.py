@@ -31,14 +31,15 @@ class S3Proxy:
         self._weather = weather
         self._upstream = upstream
         self._matched: dict[int, int] = {}
-        self._runner: web.ServerRunner | None = None
+        self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self.address = ""
         self.refused: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        server = web.Server(self._handle, client_max_size=_BODY_BYTES, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
+        app = web.Application(client_max_size=_BODY_BYTES)
+        app.router.add_route("*", "/{rest:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self._session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
@@ -52,7 +53,7 @@ class S3Proxy:
         if self._session is not None:
             await self._session.close()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
         _, _, key = unquote(request.rel_url.raw_path.lstrip("/")).partition("/")
@@ -93,7 +94,7 @@ class S3Proxy:
         pairs[name] = str(min(int(pairs.get(name) or most), most))
         return urlencode(pairs)
 
-    async def _pass_on(self, request: web.BaseRequest, body: bytes, query: str) -> web.Response:
+    async def _pass_on(self, request: web.Request, body: bytes, query: str) -> web.Response:
         assert self._session is not None
         target = self._upstream + request.rel_url.raw_path + (f"?{query}" if query else "")
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]

@@ -62,6 +62,10 @@ class Stage:
     batches: list[Batch] = field(default_factory=list)
     marks: dict[str, float] = field(default_factory=dict)
     killed: set[int] = field(default_factory=set)
+    over: frozenset[str] = frozenset()  #: the objects that say that something is over
+    over_t: float = float("-inf")  #: when the last of them came
+    finals: frozenset[tuple[str, float]] = frozenset()
+    final_t: float = float("-inf")  #: when the last batch was seen to have reached its end
     premature: dict[str, float] = field(default_factory=dict)  #: batch seen completed without its files → since when
     premature_s: float = 0.0
     commands: int = 0
@@ -167,6 +171,10 @@ async def _ask(stage: Stage) -> None:
     known = stage.product.read_status(out)
     if known is not None:
         stage.batches = sorted([*known, *await stage.product.rejected()], key=lambda batch: batch.created_s)
+        finals = frozenset((batch.id, batch.created_s) for batch in stage.batches if batch.final)
+        if finals != stage.finals:
+            stage.final_t = stage.over_t if stage.over_t > stage.final_t else stage.now()
+            stage.finals = finals
         await _check_files(stage)
 
 
@@ -200,17 +208,17 @@ def _unfinished(stage: Stage) -> bool:
 
 
 async def _wait_terminal(stage: Stage) -> None:
-    over: frozenset[str] = frozenset()
     asked = float("-inf")
     while True:
-        look = stage.now()
-        found = await stage.product.over()
-        if found != over or stage.premature or stage.now() - asked > (_ASK_SOON_S if over else _ASK_S):
-            seen_at = look if found != over else stage.now()
-            over, asked = found, stage.now()
+        look, found = stage.now(), await stage.product.over()
+        came = found != stage.over
+        if came:
+            stage.over, stage.over_t = found, look
+        if came or stage.premature or stage.now() - asked > (_ASK_SOON_S if stage.over else _ASK_S):
+            asked = stage.now()
             await _ask(stage)
             if not _unfinished(stage):
-                stage.marks["terminal"] = seen_at
+                stage.marks["terminal"] = max(0.0, stage.final_t)
                 break
             _someone_works(stage)
         await asyncio.sleep(_LOOK_S)
