@@ -1,11 +1,8 @@
-"""The simulator over real sockets: judged by the official SDK, by what a client sees, and by its own books."""
+"""The simulator over real sockets: judged by the official SDK and by what its own books say."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -13,21 +10,9 @@ import openai
 import orjson
 import pytest
 
-from worker.simulator import (
-    Fault,
-    Limits,
-    ModelConfig,
-    Phase,
-    PhaseKind,
-    Prices,
-    ProviderConfig,
-    Simulator,
-    SimulatorConfig,
-    Weather,
-    WireName,
-)
+from tests.integration.simulated import KEY, alpha, ask, config_of, simulated
+from worker.simulator import Limits, Phase, PhaseKind, Simulator, Weather, WireName
 
-_KEY = "sk-sim"
 _TOOLS: Any = [
     {
         "type": "function",
@@ -46,64 +31,17 @@ _FORM: Any = {
 }
 
 
-def _config(seed: int = 1, one_port: int | None = None, **fields: Any) -> SimulatorConfig:
-    models = {"small": ModelConfig(Prices("1.00", "3.00")), "small-think": ModelConfig(Prices("1.00", "3.00"))}
-    alpha = ProviderConfig(**{"models": models, "keys": {"main": _KEY}} | fields)
-    return SimulatorConfig({"alpha": alpha}, seed=seed, one_port=one_port, record_calls=True)
-
-
-def _client(simulator: Simulator, key: str = _KEY) -> openai.AsyncOpenAI:
+def _client(simulator: Simulator, key: str = KEY) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=simulator.base_url("alpha"), api_key=key, max_retries=0)
 
 
-def _ask(text: str, **fields: Any) -> dict[str, Any]:
-    return {"model": "small", "messages": [{"role": "user", "content": text}], **fields}
-
-
-class _Caller:
-    """A plain client, which sees what the SDK would hide."""
-
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession) -> None:
-        self._root, self._session = simulator.root_url("alpha"), session
-
-    async def post(
-        self, body: Mapping[str, Any], path: str = "/v1/chat/completions", timeout_s: float = 10
-    ) -> tuple[int, bytes]:
-        async with self._session.post(
-            self._root + path,
-            data=orjson.dumps(body),
-            headers={"authorization": f"Bearer {_KEY}", "anthropic-version": "2023-06-01"},
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-        ) as response:
-            return response.status, await response.read()
-
-    async def outcome(self, body: Mapping[str, Any]) -> str:
-        """The status and the body's digest, or the name of what broke."""
-        try:
-            status, answer = await self.post(body)
-        except aiohttp.ClientError as error:
-            return type(error).__name__
-        return f"{status} {answer.hex()}"
-
-
-@asynccontextmanager
-async def _simulated(config: SimulatorConfig, **tools: Any) -> AsyncIterator[tuple[Simulator, _Caller]]:
-    async with Simulator(config, **tools) as simulator, aiohttp.ClientSession() as session:
-        yield simulator, _Caller(simulator, session)
-
-
-def _alpha(simulator: Simulator) -> dict[str, Any]:
-    report: dict[str, Any] = simulator.books(calls=True)["providers"]["alpha"]
-    return report
-
-
 async def test_the_official_sdk_reads_every_answer() -> None:
-    async with Simulator(_config()) as simulator, _client(simulator) as client:
-        chat = await client.chat.completions.create(**_ask("tag:x1 hello", n=2))
+    async with Simulator(config_of()) as simulator, _client(simulator) as client:
+        chat = await client.chat.completions.create(**ask("tag:x1 hello", n=2))
         assert [choice.message.content[:8] for choice in chat.choices] == ["echo x1 "] * 2  # type: ignore[index]
-        called = await client.chat.completions.create(**_ask("the weather?"), tools=_TOOLS)
+        called = await client.chat.completions.create(**ask("the weather?"), tools=_TOOLS)
         assert called.choices[0].message.tool_calls[0].function.name == "weather"  # type: ignore[index,union-attr]
-        told = await client.chat.completions.create(**_ask("well?"), response_format=_FORM)
+        told = await client.chat.completions.create(**ask("well?"), response_format=_FORM)
         assert told.choices[0].message.content == '{"label":"pos"}'
         thought = await client.responses.create(model="small-think", input="why?")
         assert thought.output_text.startswith("echo ")
@@ -119,16 +57,16 @@ async def test_the_official_sdk_reads_every_answer() -> None:
 
 
 async def test_the_official_sdk_reads_streams_and_they_say_what_the_whole_answer_says() -> None:
-    async with Simulator(_config(weather=Weather(latency_s=0.02))) as simulator, _client(simulator) as client:
+    async with Simulator(config_of(weather=Weather(latency_s=0.02))) as simulator, _client(simulator) as client:
         text, usage = "", None
         options: Any = {"include_usage": True}
-        async for chunk in await client.chat.completions.create(**_ask("why?"), stream=True, stream_options=options):
+        async for chunk in await client.chat.completions.create(**ask("why?"), stream=True, stream_options=options):
             text += (chunk.choices[0].delta.content or "") if chunk.choices else ""
             usage = chunk.usage or usage
         assert text.startswith("echo ")
         assert usage is not None
-        assert usage.completion_tokens == _alpha(simulator)["usage"]["output_tokens"]
-        async with client.chat.completions.stream(**_ask("the weather?"), tools=_TOOLS) as stream:
+        assert usage.completion_tokens == alpha(simulator)["usage"]["output_tokens"]
+        async with client.chat.completions.stream(**ask("the weather?"), tools=_TOOLS) as stream:
             async for _ in stream:
                 pass
             call = (await stream.get_final_completion()).choices[0].message.tool_calls[0]  # type: ignore[index]
@@ -140,27 +78,27 @@ async def test_the_official_sdk_reads_streams_and_they_say_what_the_whole_answer
 
 
 async def test_refusals_are_the_sdks_own_errors() -> None:
-    async with Simulator(_config(limits=Limits(rpm=1))) as simulator, _client(simulator) as client:
+    async with Simulator(config_of(limits=Limits(rpm=1))) as simulator, _client(simulator) as client:
         with pytest.raises(openai.NotFoundError):
             await client.chat.completions.create(model="none", messages=[{"role": "user", "content": "x"}])
         with pytest.raises(openai.BadRequestError):
             await client.chat.completions.create(model="small", messages=[])
         async with _client(simulator, "sk-wrong") as stranger:
             with pytest.raises(openai.AuthenticationError):
-                await stranger.chat.completions.create(**_ask("x"))
-        await client.chat.completions.create(**_ask("x"))
+                await stranger.chat.completions.create(**ask("x"))
+        await client.chat.completions.create(**ask("x"))
         with pytest.raises(openai.RateLimitError) as caught:
-            await client.chat.completions.create(**_ask("x"))
+            await client.chat.completions.create(**ask("x"))
         assert 1 <= int(caught.value.response.headers["retry-after"]) <= 60
-        assert _alpha(simulator)["by_fault"] == {"invalid": 1, "limit:requests": 1, "model": 1, "unauthorised": 1}
+        assert alpha(simulator)["by_fault"] == {"invalid": 1, "limit:requests": 1, "model": 1, "unauthorised": 1}
 
 
 async def test_the_books_equal_what_was_sent_and_answered() -> None:
     """Compared with the usage that the client was told, call by call, and with the bill worked out by hand."""
-    async with _simulated(_config()) as (simulator, caller):
-        answers = await asyncio.gather(*(caller.post(_ask(f"question {number}")) for number in range(300)))
+    async with simulated(config_of()) as (simulator, caller):
+        answers = await asyncio.gather(*(caller.post(ask(f"question {number}")) for number in range(300)))
         told = [orjson.loads(body)["usage"] for _, body in answers]
-        books = _alpha(simulator)
+        books = alpha(simulator)
         assert books["calls"] == books["delivered"] == 300
         assert books["usage"]["input_tokens"] == sum(usage["prompt_tokens"] for usage in told)
         assert books["usage"]["output_tokens"] == sum(usage["completion_tokens"] for usage in told)
@@ -170,97 +108,22 @@ async def test_the_books_equal_what_was_sent_and_answered() -> None:
         assert books["lost"]["calls"] == 0
 
 
-async def test_the_weather_depends_on_the_seed_and_not_on_the_order_of_arrival() -> None:
-    rates = dict.fromkeys(
-        (Fault.LIMITED, Fault.ERROR_500, Fault.OVERLOADED, Fault.DROPPED, Fault.CUT, Fault.BROKEN), 0.1
-    )
-
-    async def outcomes(seed: int, order: int) -> dict[str, str]:
-        texts = [f"question {number}" for number in range(120)]
-        random.Random(order).shuffle(texts)
-        async with _simulated(_config(seed, weather=Weather(rates))) as (_, caller):
-            return dict(zip(texts, await asyncio.gather(*(caller.outcome(_ask(text)) for text in texts)), strict=True))
-
-    first = await outcomes(1, order=1)
-    assert await outcomes(1, order=2) == first
-    assert await outcomes(2, order=1) != first
-    assert len({outcome.split()[0] for outcome in first.values()}) >= 5
-
-
-_SEEN = [
-    (Fault.DROPPED, aiohttp.ServerDisconnectedError),
-    (Fault.LOST, aiohttp.ServerDisconnectedError),
-    (Fault.CUT, aiohttp.ClientPayloadError),
-    (Fault.ERROR_500, 500),
-    (Fault.ERROR_503, 503),
-    (Fault.OVERLOADED, 503),
-    (Fault.LIMITED, 429),
-    (Fault.HTML, 502),
-    (Fault.SLOW, 200),
-    (Fault.STALE, 200),
-]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("fault", "seen"), _SEEN)
-async def test_each_fault_is_what_its_name_says(
-    fault: Fault, seen: type[Exception] | int, stream: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with _simulated(_config(weather=Weather({fault: 1.0}, slow_s=0.01))) as (simulator, caller):
-        if isinstance(seen, int):
-            status, body = await caller.post(_ask("x", stream=stream))
-            assert status == seen
-            assert body.startswith(b"<!DOCTYPE") is (fault is Fault.HTML)
-        else:
-            with pytest.raises(seen):
-                await caller.post(_ask("x", stream=stream))
-        assert _alpha(simulator)["by_fault"] == {fault.value: 1}
-        assert not simulator.providers["alpha"].accounts.gates("main", "", None)[0].in_flight
-        assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
-
-
-async def test_rubbish_under_200_is_rubbish() -> None:
-    for fault in (Fault.BROKEN, Fault.ERROR_200, Fault.EMPTY):
-        async with _simulated(_config(weather=Weather({fault: 1.0}))) as (_, caller):
-            status, body = await caller.post(_ask("x"))
-            assert status == 200
-            if fault is Fault.BROKEN:
-                with pytest.raises(orjson.JSONDecodeError):
-                    orjson.loads(body)
-            else:
-                assert orjson.loads(body).get("choices", []) == []
-
-
-async def test_a_client_that_leaves_is_billed_and_frees_its_place() -> None:
-    config = _config(weather=Weather({Fault.HANG: 1.0}), limits=Limits(concurrency=1))
-    async with _simulated(config) as (simulator, caller):
-        with pytest.raises(TimeoutError):
-            await caller.post(_ask("x"), timeout_s=0.2)
-        async with asyncio.timeout(5):
-            while not _alpha(simulator)["calls"]:
-                await asyncio.sleep(0)
-        books = _alpha(simulator)
-        assert books["by_fault"] == {"left": 1}
-        assert books["lost"]["nanousd"] == books["nanousd"] > 0
-        assert simulator.providers["alpha"].accounts.gates("main", "", None)[0].in_flight == 0
-
-
 async def test_no_window_holds_more_than_the_limit_while_a_client_pushes() -> None:
     """The clock is the test's: every call comes at a known time, so what is let in can be counted by hand."""
     now_ns = 0
-    async with _simulated(_config(limits=Limits(rpm=5)), clock_ns=lambda: now_ns) as (simulator, caller):
+    async with simulated(config_of(limits=Limits(rpm=5)), clock_ns=lambda: now_ns) as (simulator, caller):
         let_in = []
         for second in range(0, 180, 7):
             now_ns = second * 10**9
-            statuses = [(await caller.post(_ask(f"{second} {number}")))[0] for number in range(3)]
+            statuses = [(await caller.post(ask(f"{second} {number}")))[0] for number in range(3)]
             let_in += [second] * statuses.count(200)
         assert all(sum(at - 60 < other <= at for other in let_in) <= 5 for at in range(240))
         assert len(let_in) == 15
-        assert _alpha(simulator)["limits"]["*"]["requests"]["max_in_window"] == 5
+        assert alpha(simulator)["limits"]["*"]["requests"]["max_in_window"] == 5
 
 
 async def test_the_other_wires_answer_and_refuse_in_their_own_shape() -> None:
-    async with _simulated(_config(limits=Limits(rpm=3))) as (_, caller):
+    async with simulated(config_of(limits=Limits(rpm=3))) as (_, caller):
         messages = [{"role": "user", "content": "why?"}]
         _, body = await caller.post({"model": "small", "max_tokens": 9, "messages": messages}, "/v1/messages")
         assert orjson.loads(body)["stop_reason"] == "max_tokens"
@@ -284,20 +147,20 @@ async def test_the_other_wires_stream(path: str) -> None:
         "model": "small", "max_tokens": 40, "stream": True, "messages": [{"role": "user", "content": "why?"}],
         "contents": [{"role": "user", "parts": [{"text": "why?"}]}],
     }  # fmt: skip
-    async with _simulated(_config(weather=Weather(latency_s=0.02))) as (_, caller):
+    async with simulated(config_of(weather=Weather(latency_s=0.02))) as (_, caller):
         _, answer = await caller.post(body, path)
         values = [orjson.loads(line[6:]) for line in answer.splitlines() if line.startswith(b"data: ")]
         assert values[-1].get("type") == "message_stop" or values[-1]["candidates"][0]["finishReason"] == "STOP"
 
 
 async def test_an_account_runs_dry_and_is_topped_up_over_http() -> None:
-    config = _config(phases=(Phase(PhaseKind.EXHAUSTED, after_calls=1),))
-    async with _simulated(config) as (simulator, caller), aiohttp.ClientSession() as session:
-        assert [(await caller.post(_ask("x")))[0] for _ in range(2)] == [200, 429]
+    config = config_of(phases=(Phase(PhaseKind.EXHAUSTED, after_calls=1),))
+    async with simulated(config) as (simulator, caller), aiohttp.ClientSession() as session:
+        assert [(await caller.post(ask("x")))[0] for _ in range(2)] == [200, 429]
         root = simulator.root_url("alpha")
         async with session.post(f"{root}/__admin", json={"provider": "alpha", "top_up_usd": "5"}) as answer:
             assert answer.status == 200
-        assert (await caller.post(_ask("x")))[0] == 200
+        assert (await caller.post(ask("x")))[0] == 200
         async with session.post(f"{root}/__admin", json={"weather": {"latencys": 1}}) as answer:
             assert (await answer.json())["error"] == "alpha.weather.latencys: there is no such setting."
         async with session.get(f"{root}/__books?calls=1") as answer:
@@ -309,11 +172,11 @@ async def test_an_account_runs_dry_and_is_topped_up_over_http() -> None:
 
 
 async def test_providers_can_share_a_port_under_their_names() -> None:
-    async with _simulated(_config(one_port=0)) as (simulator, caller):
+    async with simulated(config_of(one_port=0)) as (simulator, caller):
         assert simulator.base_url("alpha").endswith("/alpha/v1")
-        assert (await caller.post(_ask("x")))[0] == 200
+        assert (await caller.post(ask("x")))[0] == 200
 
 
 async def test_the_base_address_fits_the_wire() -> None:
-    async with Simulator(_config(wire=WireName.ANTHROPIC)) as simulator:
+    async with Simulator(config_of(wire=WireName.ANTHROPIC)) as simulator:
         assert simulator.base_url("alpha") == simulator.root_url("alpha")

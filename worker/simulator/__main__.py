@@ -2,7 +2,8 @@
 
 In: ``--config FILE.toml`` (the fields of ``SimulatorConfig``), or a preset and its seed. Out: one line of JSON on
 stdout with every address as soon as they can be called, then nothing. Ends on SIGTERM and SIGINT, and with
-``--with-parent`` when the process that started it has gone. Exit 2 with one sentence where the configuration is wrong.
+``--with-parent`` when the process that started it has gone (give its id, and not even its death during the start
+goes unnoticed). Exit 2 with one sentence where the configuration is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         config = _config(options)
-        return _run(_serve(config, with_parent=options.with_parent))
+        return _run(_serve(config, parent=options.with_parent))
     except (ConfigError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -58,7 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="serve all under /NAME of this port; 0 takes a free one")
     parser.add_argument("--seed", type=int, help="of the weather and the answers")
     parser.add_argument("--record", action="store_true", help="keep every call for GET /__books?calls=1")
-    parser.add_argument("--with-parent", action="store_true", help="end when the process that started it has gone")
+    parser.add_argument(
+        "--with-parent",
+        type=int,
+        nargs="?",
+        const=os.getppid(),
+        metavar="PID",
+        help="end when this process is no longer the parent; without a PID, the one that is it at the start",
+    )
     return parser
 
 
@@ -85,7 +93,7 @@ def _from_file(path: Path) -> SimulatorConfig:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
 
 
-async def _serve(config: SimulatorConfig, *, with_parent: bool) -> int:
+async def _serve(config: SimulatorConfig, *, parent: int | None) -> int:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,16 +102,15 @@ async def _serve(config: SimulatorConfig, *, with_parent: bool) -> int:
         line = {"pid": os.getpid(), "seed": config.seed, "providers": simulator.addresses()}
         sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
         sys.stdout.buffer.flush()
-        if with_parent:
-            await _until_orphaned(over)
-        else:
+        if parent is None:
             await over.wait()
+        else:
+            await _until_orphaned(over, parent)
     return 0
 
 
-async def _until_orphaned(over: asyncio.Event) -> None:
-    """Waits for the signal, or until this process has another parent than the one it began with."""
-    parent = os.getppid()
+async def _until_orphaned(over: asyncio.Event, parent: int) -> None:
+    """Waits for the signal, or until this process has another parent than this."""
     while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PARENT_EVERY_S):

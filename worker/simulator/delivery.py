@@ -53,9 +53,12 @@ async def deliver(request: web.BaseRequest, provider: Provider, visit: Visit, pa
         if visit.forecast.latency_s:
             await pause(visit.forecast.latency_s)
         return await _whole(request, provider, visit, (ask, draft))
-    except (asyncio.CancelledError, ConnectionError):
+    except asyncio.CancelledError:
         provider.close(visit, 0, "", left=True)
         raise
+    except ConnectionError:  # raised to the server it would be logged as an error of ours
+        provider.close(visit, 0, "", left=True)
+        return _hung_up(request)
 
 
 async def _before_the_answer(
@@ -64,7 +67,7 @@ async def _before_the_answer(
     """The faults that leave no trace of an answer; None if there will be one."""
     fault, latency_s = visit.forecast.fault, visit.forecast.latency_s
     if fault in {Fault.DROPPED, Fault.LOST, Fault.HANG}:
-        await pause({Fault.DROPPED: 0.0, Fault.LOST: latency_s}.get(fault, provider.weather.hang_s))
+        await pause(0.0 if fault is Fault.DROPPED else latency_s)
         provider.close(visit, 0, fault.value)
         return _hung_up(request)
     if fault is Fault.HTML:

@@ -112,8 +112,9 @@ def forecast(weather: Weather, dice: Dice, output_tokens: int) -> Forecast:
     latency_s = _latency_s(weather, dice, output_tokens)
     if fault is None:
         return Forecast(latency_s) if latency_s else _CALM
+    late_s = {Fault.SLOW: latency_s + weather.slow_s, Fault.HANG: weather.hang_s}
     return Forecast(
-        latency_s + (weather.slow_s if fault is Fault.SLOW else 0.0),
+        late_s.get(fault, latency_s),
         fault,
         dice.between(_RETRY_AFTER, weather.retry_after_min_s, weather.retry_after_max_s),
         dice.between(_CUT, 0.05, 0.95),

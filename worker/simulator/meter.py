@@ -94,6 +94,7 @@ class Meter:
         self._faults: Counter[str] = Counter()
         self._seen = Memory(self._remember)
         self._paid = Memory(self._remember)
+        self.unrouted = 0  #: calls to a path that is none of the provider's; no other sum counts them
         self._repeats = self._paid_again = self._paid_again_nanousd = 0
 
     def nth(self, identity: bytes) -> int:
@@ -124,6 +125,7 @@ class Meter:
     def report(self) -> dict[str, Any]:
         """The provider's part of the books, without its limits."""
         return self.total.report() | {
+            "unrouted_calls": self.unrouted,
             "repeated_calls": self._repeats,
             "delivered_again": {
                 "calls": self._paid_again, "nanousd": self._paid_again_nanousd, "usd": usd_of(self._paid_again_nanousd),

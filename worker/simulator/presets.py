@@ -26,13 +26,13 @@ _BAD: Final = Weather(_RATES, latency_s=0.6, sigma=0.4, tail=0.03, tail_alpha=1.
 def bad_weather(seed: int) -> SimulatorConfig:
     """Two providers on a bad day: 0.3 to 1.5 s with a heavy tail, 3 % 429, 2 % 5xx, 1 % dropped, 0.5 % broken.
 
-    Together they let 80 requests a second through for long, so 2,000 take about 25 s when both are kept busy.
+    Each lets 40 requests a second through for long, so 2,000 take about 25 s when both are kept busy.
     Models ``alpha-small`` and ``beta-small``; keys ``sk-sim-alpha`` and ``sk-sim-beta``.
     """
     return SimulatorConfig(
         {
-            "alpha": _provider("alpha", Prices("1.00", "3.00", "0.25"), _BAD, Limits(rpm=3000, concurrency=120)),
-            "beta": _provider("beta", Prices("1.50", "6.00", "0.30"), _BAD, Limits(rpm=1800, concurrency=80)),
+            "alpha": _provider("alpha", Prices("1.00", "3.00", "0.25"), _BAD, Limits(rpm=2400, concurrency=120)),
+            "beta": _provider("beta", Prices("1.50", "6.00", "0.30"), _BAD, Limits(rpm=2400, concurrency=80)),
         },
         seed=seed,
     )  # fmt: skip

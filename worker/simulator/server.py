@@ -156,7 +156,7 @@ class Simulator:
             return _get(request, provider, path)
         found = self._route(path, query)
         if found is None or request.method != "POST":
-            return _no_path(request, path)
+            return _no_path(request, provider, path)
         visit = provider.visit(Arrival(path, query, request.headers, body, found))
         return await deliver(request, provider, visit, self._pause)
 
@@ -198,10 +198,11 @@ def _get(request: web.BaseRequest, provider: Provider, path: str) -> web.Respons
         anthropic = "anthropic-version" in request.headers
         body = listing(_listed(provider), gemini=path.startswith("/v1beta"), anthropic=anthropic)
         return web.Response(body=body, content_type="application/json")
-    return _no_path(request, path)
+    return _no_path(request, provider, path)
 
 
-def _no_path(request: web.BaseRequest, path: str) -> web.Response:
+def _no_path(request: web.BaseRequest, provider: Provider, path: str) -> web.Response:
+    provider.meter.unrouted += 1
     wire = family(path, anthropic="anthropic-version" in request.headers)
     written = wire.refuse(Refusal(Trouble.NO_PATH))
     return web.Response(status=written.status, body=written.body, content_type="application/json")
