@@ -183,7 +183,8 @@ def _candidate(candidate: dict[str, Any]) -> Verdict:
     if reason is not None and reason not in _ENDED_WELL:
         return Kind.EMPTY_ANSWER, reason
     if said:
-        return None, reason
+        called = reason == "STOP" and any("functionCall" in part for part in parts)
+        return None, "tool_calls" if called else reason
     return Kind.TRUNCATED if reason == "MAX_TOKENS" else Kind.EMPTY_ANSWER, reason
 
 
