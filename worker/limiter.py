@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -24,7 +24,10 @@ from redis.exceptions import RedisError
 from bucketline import keys
 from bucketline.catalog import Limits
 from worker.daily import next_reset_s
-from worker.lane import BudgetExhausted, Lane, Permit, budget_scope
+from worker.lane import BudgetExhausted, Lane, budget_scope
+from worker.permits import Permit
+from worker.ratelimits import Reading, read_limits
+from worker.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
 from worker.waiters import Waiter
 
 if TYPE_CHECKING:
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["BudgetExhausted", "Demand", "Gate", "Permit"]
 
 _WATCH_S = 0.5  #: how often a gate looks whether figures were changed
-_FIGURES = ("rpm", "tpm", "input_tpm", "output_tpm", "rpd", "tpd", "concurrency")
+_OBSERVE_S = 0.05  #: headers of one lane are read at most so often
+_FIGURE_OF = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input_tpm", "output_tokens": "output_tpm"}
 _PRIORITIES = 500
 _BUDGET_LIFE_S = 30 * 86400
 
@@ -68,12 +72,12 @@ class Gate:
         self.budgets: dict[str, int] = {}
         self.room = room or _any_number
         self._lanes: dict[tuple[str, ...], Lane] = {}
-        self._admit = redis.register_script(_lua("admit"))
-        self._pause = redis.register_script(_lua("pause"))
-        self._figures = redis.register_script(_lua("figures"))
+        self._admit, self._pause = script(redis, "admit"), script(redis, "pause")
+        self._figures, self._lower = script(redis, "figures"), script(redis, "lower")
         self._base: tuple[int, float] | None = None
         self._resets: dict[tuple[int, str], int] = {}
         self._changes: bytes | None = None
+        self._said: dict[tuple[str, str], int | None] = {}
         self._messages: deque[Callable[[], Awaitable[Any]]] = deque(maxlen=1000)
         self._told = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -93,7 +97,7 @@ class Gate:
         """Wait until the request may be sent. Raises BudgetExhausted when its batch cannot pay for it any more."""
         lane = self._lane(scopes)
         if lane.is_open and batch_id not in self.budgets:
-            return lane.permit_now(batch_id)
+            return lane.books.permit_unasked(batch_id)
         future: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         rank = max(-_PRIORITIES, min(_PRIORITIES, priority))
         waiter = Waiter(future, demand.input_tokens, demand.output_tokens, demand.nanousd, batch_id, rank, self.clock())
@@ -104,7 +108,7 @@ class Gate:
             if future.cancelled():
                 lane.waiters.cancelled(waiter)
             elif future.exception() is None:
-                lane.give_back(future.result(), sent=False)
+                lane.books.give_back(future.result(), sent=False)
             raise
 
     def settle(
@@ -116,11 +120,11 @@ class Gate:
         nanousd: int | None = None,
     ) -> None:
         """The call is over and used so much; what is None stays as it was estimated."""
-        permit.lane.settle(permit, input_tokens, output_tokens, nanousd)
+        permit.books.settle(permit, input_tokens, output_tokens, nanousd)
 
     def release(self, permit: Permit, *, sent: bool = False) -> None:
         """The call was never sent, or was refused without charge (``sent``): nothing of it counts."""
-        permit.lane.give_back(permit, sent)
+        permit.books.give_back(permit, sent)
 
     def pause(self, scope: str, seconds: float, reason: str, *, refused: bool = True) -> None:
         """Nobody in the fleet sends to the scope for so long. ``refused``: a call was, so where no limit is known the
@@ -129,17 +133,34 @@ class Gate:
         lanes = [lane for names, lane in self._lanes.items() if scope in names]
         for lane in lanes:
             lane.is_open = False
-        holding = sum(lane.holding for lane in lanes)
+        holding = sum(lane.books.holding for lane in lanes)
         us = max(0, round(seconds * 1e6))
-        self._tell(
-            lambda: self._pause(
-                keys=[keys.limit_figures(scope), keys.gate_state(scope), keys.LIMIT_CHANGES],
-                args=["", us, reason, "1" if refused else "", holding],
-            )
-        )
+        names = [keys.limit_figures(scope), keys.gate_state(scope), keys.LIMIT_CHANGES]
+        self._tell(partial(self._pause, keys=names, args=["", us, reason, "1" if refused else "", holding]))
 
     def observe(self, scopes: Scopes, headers: Mapping[str, str]) -> None:
-        """What a provider's headers say about its limits; corrects downwards only."""
+        """What a provider's headers say about its limits; corrects downwards only.
+
+        What is left lowers the scope's bucket. A limit below ours takes its place for a model with limits of its own;
+        an account's figure is left alone, since one account's models differ and the headers speak of one of them.
+        """
+        lane, now = self._lane(scopes), self.clock()
+        if now - lane.observed_at < _OBSERVE_S:
+            return
+        lane.observed_at = now
+        name, limits = scopes[-1]
+        for reading in read_limits(headers):
+            figure = _FIGURE_OF[reading.dimension]
+            ours = getattr(limits, figure)
+            if ours is not None and reading.remaining is not None and reading.remaining * 60 < ours * limits.burst_s:
+                keys_, left = [keys.limit_figures(name), keys.gate_state(name)], reading.remaining
+                self._tell(partial(self._lower, keys=keys_, args=[figure, FIGURES[figure], left]))
+            if len(scopes) > 1 and reading.per_minute:
+                self._lower_figure(name, figure, ours, reading)
+
+    async def snapshot(self) -> list[ScopeState]:
+        """Every scope of the fleet as it stands."""
+        return await read_scopes(self.redis)
 
     async def set_budget(self, batch_id: str, nanousd: int, *, spent_nanousd: int = 0) -> None:
         """From now on the batch's calls reserve their likely cost; ``spent_nanousd`` counts where Redis knows none."""
@@ -158,16 +179,16 @@ class Gate:
         if self._base is None:
             seconds, micros = await self.redis.time()
             self.heard(seconds * 1_000_000 + micros)
-        figures: dict[str, Any] = {figure: getattr(limits, figure) for figure in _FIGURES}
+        figures: dict[str, Any] = {figure: getattr(limits, figure) for figure in DIMENSIONS}
         figures["burst_ms"] = round(limits.burst_s * 1000)
         args = ["" if value is None else value for pair in figures.items() for value in pair]
-        answer = await self._figures(keys=_figure_keys(name), args=[name, "cfg", *args])
+        answer = await self._figures(keys=figure_keys(name), args=[name, "cfg", *args])
         return any(field != b"burst_ms" for field in answer[::2])
 
     async def configure_budget(self, batch_id: str) -> None:
         name = budget_scope(batch_id)
         budget = self.budgets.get(batch_id, "")
-        await self._figures(keys=_figure_keys(name), args=["", "cfg", "budget", budget])
+        await self._figures(keys=figure_keys(name), args=["", "cfg", "budget", budget])
         await self.redis.expire(keys.limit_figures(name), _BUDGET_LIFE_S)
 
     def heard(self, now_us: int) -> None:
@@ -183,7 +204,7 @@ class Gate:
             known = self._resets[when] = round(next_reset_s(now_us / 1e6, *when) * 1e6)
         return known
 
-    async def admission(self, *, keys: Sequence[str], args: Sequence[str]) -> list[Any]:
+    async def admission(self, keys: Sequence[str], args: Sequence[str]) -> list[Any]:
         answer: list[Any] = await self._admit(keys=keys, args=["", *args])
         return answer
 
@@ -196,6 +217,13 @@ class Gate:
             lane = self._lanes[names] = Lane(self, len(self._lanes), scopes)
             lane.start()
         return lane
+
+    def _lower_figure(self, name: str, figure: str, ours: int | None, reading: Reading) -> None:
+        limit = reading.limit if ours is None or (reading.limit or 0) < ours else None
+        if self._said.get((name, figure)) != limit:
+            self._said[name, figure] = limit
+            args = [name, "seen", figure, "" if limit is None else limit]
+            self._tell(partial(self._figures, keys=figure_keys(name), args=args))
 
     def _tell(self, message: Callable[[], Awaitable[Any]]) -> None:
         self._messages.append(message)
@@ -219,11 +247,3 @@ class Gate:
 
 def _any_number() -> int:
     return 1_000_000
-
-
-def _figure_keys(name: str) -> list[str]:
-    return [keys.limit_figures(name), keys.gate_state(name), keys.SCOPES, keys.LIMIT_CHANGES]
-
-
-def _lua(name: str) -> str:
-    return files("worker").joinpath(f"{name}.lua").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.lane import Permit
+    from worker.permits import Permit
 
 __all__ = ["Waiter", "Waiters"]
 
