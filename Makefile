@@ -14,7 +14,7 @@ demo: .venv/ready ## a real batch through simulated providers in bad weather; ne
 
 test: .venv/ready-dev ## every test: unit, then integration with real servers
 	@$(PYTEST) tests/unit
-	@$(PYTEST) -n 2 --dist loadfile tests/integration
+	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration
 
 check: .venv/ready-dev ## lint, format, types, import rules
 	@$(BIN)/ruff check .

@@ -142,7 +142,11 @@ class Store(Protocol):
         """Raises NotFound."""
 
     def list(self, prefix: str) -> AsyncIterator[Stat]:
-        """All objects whose key begins with ``prefix``, in key order (code points), fetched page by page."""
+        """All objects whose key begins with ``prefix``, in key order (code points), fetched page by page.
+
+        SeaweedFS keeps folders, and lists a folder's objects before the names after it: ``a/b`` before ``a-b``. Within
+        one folder the order is the same everywhere.
+        """
 
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""

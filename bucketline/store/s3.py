@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bucketline.store.base import BLOCK_BYTES, Exists, NotFound, Stat, probe
+from bucketline.store.base import BLOCK_BYTES, Exists, NotFound, Stat, StoreError, probe
 from bucketline.store.patience import Patience
 from bucketline.store.s3_calls import S3Calls
 from bucketline.store.s3_errors import code_of
@@ -43,7 +43,9 @@ class S3Store:
         self._conditions = True  # until the store says that it has none
 
     def name(self, key: str) -> str:
-        """The object's name in the bucket."""
+        """The object's name in the bucket. Raises StoreError for an empty key."""
+        if not key:
+            raise StoreError("An object needs a name; the key is empty.")
         return self._options.prefix + key
 
     async def get(self, key: str, *, offset: int = 0, length: int | None = None, etag: str | None = None) -> bytes:
@@ -175,7 +177,7 @@ class S3Store:
         )
 
     async def list(self, prefix: str) -> AsyncIterator[Stat]:
-        params: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self.name(prefix)}
+        params: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._options.prefix + prefix}
         while True:
             page = await self.calls.call(partial(_page, params=dict(params)), prefix)
             for each in page.get("Contents", ()):

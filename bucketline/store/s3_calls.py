@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from bucketline.store.base import StoreError
 from bucketline.store.patience import Patience
 from bucketline.store.s3_errors import code_of, explain, given_up
 from bucketline.store.s3_options import S3Options, is_aws
@@ -53,6 +54,8 @@ class S3Calls:
         while True:
             try:
                 return await self._client.threads.run(self._client.use, operation)
+            except StoreError:
+                raise  # ours already: a refusal that never went out
             except Exception as error:
                 spent = patience.clock() - began
                 final = explain(error, self.options.bucket, self._client.endpoint, key)
