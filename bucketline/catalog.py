@@ -2,7 +2,8 @@
 
 Comes in: the settings and a line's ``model``. Goes out: a ``Plan`` of ``Route`` records, or the sentence that says why
 there is none. A name is explained by the first of: ``[models.NAME]``; ``provider/model`` where the provider is
-configured or a preset; ``default_provider``; a preset that owns the name's family. No I/O; keys are only named.
+configured; ``default_provider``; ``provider/model`` of a preset; a preset that owns the name's family. No I/O; keys are
+only named.
 """
 
 from __future__ import annotations
@@ -177,10 +178,12 @@ class Catalog:
         if configured is not None:
             return self._configured(model, configured)
         prefix, slash, rest = model.partition("/")
-        if slash and rest and (prefix in self._settings.providers or prefix in PRESETS):
+        if slash and rest and prefix in self._settings.providers:
             return Plan(model, (Route(self.provider(prefix), rest),))
         if self._settings.default_provider:
             return Plan(model, (Route(self.provider(self._settings.default_provider), model),))
+        if slash and rest and prefix in PRESETS:
+            return Plan(model, (Route(self.provider(prefix), rest),))
         for name, preset in PRESETS.items():
             if model.startswith(preset.families):
                 return Plan(model, (Route(self.provider(name), model),))

@@ -84,12 +84,12 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     ledger = Ledger(redis)
     catalog = Catalog(settings)
     prices = PriceBook(settings)
-    gate = Gate(redis, worker_id)
+    turnstile = Turnstile(worker.concurrency)
+    gate = Gate(redis, worker_id, room=lambda: turnstile.free)
     health = Health(redis, time.time)
     control = Control(ledger, time.time)
     recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
     transport = Transport(connect_timeout_s=settings.retry.connect_timeout_s)
-    turnstile = Turnstile(worker.concurrency)
     dispatcher = Dispatcher(
         catalog=catalog,
         gate=gate,

@@ -9,6 +9,7 @@ line is ``dispatch``'s.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -189,7 +190,7 @@ class ShardRunner:
                 raise
             outcome = _ended(life, batch.ended_by)
         except Exception as error:  # a fault of ours must not sink the shard: the line says so and the rest goes on
-            _log.error("line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, exc_info=True)
+            _log.error("line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, at=_place(error))
             outcome = _ended(life, Kind.INTERNAL)
         finally:
             batch.gone()
@@ -221,6 +222,12 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _place(error: BaseException) -> str:
+    """Where an error arose, without the values that a traceback would show."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _invalid(fault: Fault) -> Outcome:
