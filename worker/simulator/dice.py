@@ -14,8 +14,8 @@ from typing import Final
 
 __all__ = ["Dice", "identity_of", "key_of"]
 
-_NUMBERS: Final = 8  #: a digest of 64 bytes holds eight numbers
-_SPAN: Final = 2.0**64
+_SIZE: Final = 8  #: bytes of a number; a digest of 64 holds eight
+_SPAN: Final = 2.0**53
 _inverse_normal = NormalDist().inv_cdf
 
 
@@ -35,18 +35,16 @@ def identity_of(key: bytes, path: str, body: bytes) -> bytes:
 class Dice:
     """Eight numbers in [0, 1) for each face, a face being a purpose such as 1 for the weather."""
 
-    __slots__ = ("_numbers",)
+    __slots__ = ("_digest",)
 
     def __init__(self, key: bytes, identity: bytes, nth: int, face: int) -> None:
         salt = nth.to_bytes(8, "little") + face.to_bytes(8, "little")
-        digest = blake2b(identity, key=key, salt=salt).digest()
-        self._numbers = tuple(
-            int.from_bytes(digest[place * 8 : place * 8 + 8], "little") / _SPAN for place in range(_NUMBERS)
-        )
+        self._digest = blake2b(identity, key=key, salt=salt).digest()
 
     def uniform(self, place: int) -> float:
         """The number at this place (0 to 7), in [0, 1)."""
-        return min(self._numbers[place], 1.0 - 2.0**-53)
+        number = int.from_bytes(self._digest[place * _SIZE : place * _SIZE + _SIZE], "little") >> 11
+        return number / _SPAN  # 53 bits, all that a float holds, so that it never rounds up to 1
 
     def between(self, place: int, low: float, high: float) -> float:
         """A number in [low, high)."""
