@@ -26,6 +26,9 @@ _OFF = "none"
 _SOURCES = {"cfg": "configuration", "set": "operator", "seen": "provider", "found": "found out"}
 
 
+_FIGURE_HELP = "a figure, or `none` to give it back to the configuration"
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb and its one sub-verb."""
     limits = typer.Typer(invoke_without_command=True, help="Show the limits of every scope; `set` changes them live.")
@@ -50,19 +53,18 @@ def _register_show(limits: typer.Typer) -> None:
 
 
 def _register_set(limits: typer.Typer) -> None:
-    figure = "a figure, or `none` to give it back to the configuration"
 
     @limits.command(name="set")
     def set_(
         context: typer.Context,
         scope: Annotated[str, typer.Argument(metavar="SCOPE", help="PROVIDER, or PROVIDER/MODEL")],
-        rpm: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        tpm: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        input_tpm: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        output_tpm: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        rpd: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        tpd: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
-        concurrency: Annotated[str | None, typer.Option(metavar="N", help=figure)] = None,
+        rpm: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        tpm: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        input_tpm: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        output_tpm: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        rpd: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        tpd: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
+        concurrency: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
     ) -> None:
         """Change a scope's limits on all workers, within a second and across restarts."""
         from worker.scopes import set_figures
