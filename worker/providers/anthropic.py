@@ -32,6 +32,7 @@ from worker.providers.wire import (
     overridden,
     parsed,
     prompt_of,
+    stops,
     translated,
 )
 
@@ -46,7 +47,7 @@ class AnthropicAdapter:
 
     def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
         body, names = _written(request, route, stream=wants_stream(request, route))
-        if names and not route.drop:
+        if stops(names, route):
             return inexpressible(names, route)
         base = route.provider.base_url
         return Call(

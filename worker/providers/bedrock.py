@@ -31,6 +31,7 @@ from worker.providers.wire import (
     overridden,
     parsed,
     prompt_of,
+    stops,
     translated,
 )
 
@@ -53,7 +54,7 @@ class BedrockAdapter:
 
     def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
         body, names = _written(request, route)
-        if names and not route.drop:
+        if stops(names, route):
             return inexpressible(names, route)
         return Call(
             url=f"{_host(route.provider)}/model/{quote(route.model, safe='')}/converse",

@@ -31,6 +31,7 @@ from worker.providers.streams import assemble_generate
 from worker.providers.usage import gemini_usage
 from worker.providers.verdicts import Verdict
 from worker.providers.wire import (
+    NOTHING_LEFT,
     OWN_STREAM,
     error_of,
     finish_word,
@@ -41,6 +42,7 @@ from worker.providers.wire import (
     overridden,
     parsed,
     prompt_of,
+    stops,
     translated,
 )
 
@@ -76,7 +78,7 @@ class GeminiAdapter:
     def call(self, request: Request, route: Route, key: str, *, request_id: str = "") -> Call | Failure:
         stream = request.form is not Form.EMBED and request.form is not Form.EMBEDDINGS and wants_stream(request, route)
         method, body, names = self._written(request, route, stream=stream)
-        if names and not route.drop:
+        if stops(names, route):
             return inexpressible(names, route)
         return Call(
             url=address(route, method, key, vertex=self._vertex),
@@ -124,7 +126,8 @@ class GeminiAdapter:
             method, body = "predict", write_vertex(texts)
         else:
             body, method = write_google(texts, route.model)
-        return method, dumps(overridden(body, route, {})), list(texts.lost)
+        lost = [*texts.lost] if texts.texts else [*texts.lost, NOTHING_LEFT]
+        return method, dumps(overridden(body, route, {})), lost
 
     def _google_kind(self, failure: Failure) -> Failure:
         """On Vertex a 401 means a token that has run out: a fresh one is fetched and the call made again."""

@@ -35,6 +35,7 @@ from worker.providers.wire import (
     overridden,
     parsed,
     prompt_of,
+    stops,
     translated,
 )
 
@@ -71,7 +72,7 @@ class OpenAIAdapter:
             written, lost = _written(request, route, quirks)
             names = tuple(lost)
             body = dumps(demanded(written, route, quirks, stream=stream))
-        if names and not route.drop:
+        if stops(names, route):
             return inexpressible(names, route)
         return Call(
             url=_url(provider, route, form),

@@ -29,6 +29,7 @@ from worker.providers.sse import Event, events, is_stream
 from worker.providers.streams import Whole
 
 __all__ = [
+    "NOTHING_LEFT",
     "OWN_STREAM",
     "effective",
     "error_of",
@@ -41,9 +42,11 @@ __all__ = [
     "parsed",
     "prompt_of",
     "reply_time_s",
+    "stops",
     "translated",
 ]
 
+NOTHING_LEFT = "the request itself"  #: the name for a line of which nothing could be read
 OWN_STREAM = ("stream", "stream_options")  #: whether to stream is ours to say, not the line's
 _FINISH_WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -111,8 +114,14 @@ def prompt_of(request: Request, route: Route) -> Prompt:
     """What the line asks, read from its own form; a form without a reader is lost whole."""
     reader = PROMPT_READERS.get(request.form)
     if reader is None:
-        return Prompt(lost=(f"{request.form} requests",))
-    return reader(effective(request, route))
+        return Prompt(lost=(f"{request.form} requests", NOTHING_LEFT))
+    prompt = reader(effective(request, route))
+    return prompt if prompt.turns else replace(prompt, lost=(*prompt.lost, NOTHING_LEFT))
+
+
+def stops(names: Collection[str], route: Route) -> bool:
+    """Whether a line may not go out on a route that cannot express ``names``: dropping everything is no request."""
+    return bool(names) and (not route.drop or NOTHING_LEFT in names)
 
 
 def inexpressible(names: Collection[str], route: Route) -> Failure:
@@ -167,4 +176,7 @@ def translated(
 ) -> tuple[bytes, str]:
     """An answer in the form of the line's url, and its reason to end in that form's word."""
     told = reader(document, usage, model, reply_time_s(reply))
-    return dumps(ANSWER_WRITERS[form](told)), told.candidates[0].finish
+    writer = ANSWER_WRITERS.get(form)
+    if writer is None or not told.candidates:
+        return reply.body, "stop"
+    return dumps(writer(told)), told.candidates[0].finish
