@@ -9,6 +9,7 @@ told of the older one; its results stay under ``batches/``. Called by ``inbox``;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -39,6 +40,7 @@ _log = structlog.get_logger(__name__)
 _LEASE_MS = 15_000
 _LOST_S = 120.0  #: an upload whose batch has not come to be by then will not
 _COPIES = 4  #: results copied at once
+_LOOKS = 16  #: batches looked at at once
 _RESULTS = (
     ("output.jsonl", output_object),
     ("errors.jsonl", errors_object),
@@ -74,6 +76,7 @@ class Outbox:
         self._shown: dict[str, bytes] = {}
         self._copies: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(_COPIES)
+        self._looks = asyncio.Semaphore(_LOOKS)
 
     async def status_of(self, name: str) -> dict[str, Any] | None:
         """The last status under a name; None when there is none that can be read."""
@@ -110,6 +113,7 @@ class Outbox:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until told to stop, whenever no other watcher does."""
+        renewing = asyncio.create_task(self._renew(), name="outbox-lease")
         while not stop.is_set():
             try:
                 if await self._lead():
@@ -121,6 +125,7 @@ class Outbox:
                     await stop.wait()
             except TimeoutError:
                 continue
+        renewing.cancel()
         await self.close()
 
     async def close(self) -> None:
@@ -135,9 +140,8 @@ class Outbox:
     async def publish(self, *, wait: bool = False) -> None:
         """Bring every upload's folder up to date; with ``wait`` also the copies that this begins."""
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.INBOX)  # type: ignore[misc]
-        for upload in [Upload(**loads(item)) for item in raw.values()]:
-            if upload.batch_id not in self._copies:
-                await self._follow(upload)
+        uploads = [Upload(**loads(item)) for item in raw.values()]
+        await asyncio.gather(*(self._follow(upload) for upload in uploads if upload.batch_id not in self._copies))
         if wait:
             await asyncio.gather(*self._copies.values())
 
@@ -152,6 +156,14 @@ class Outbox:
         else:
             self._leads = False
         return self._leads
+
+    async def _renew(self) -> None:
+        """Stay the one that publishes while a round lasts longer than the lease."""
+        while True:
+            await asyncio.sleep(_LEASE_MS / 3000)
+            if self._leads:
+                with contextlib.suppress(RedisError, OSError):
+                    await self._lead()
 
     async def recall(self) -> None:
         """Find uploads under way that Redis does not know: a status without a manifest or a rejection."""
@@ -170,6 +182,10 @@ class Outbox:
                 await self._redis.hsetnx(keys.INBOX, name, dumps(asdict(upload)).decode())  # type: ignore[misc]
 
     async def _follow(self, upload: Upload) -> None:
+        async with self._looks:
+            await self._follow_one(upload)
+
+    async def _follow_one(self, upload: Upload) -> None:
         try:
             progress = await progress_of(upload.batch_id, self._ledger, self._store)
         except BatchNotFound:

@@ -8,13 +8,14 @@ does not look into lines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import stat
 import sys
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bucketline.errors import InputError, UsageError
 from bucketline.splice import dumps
@@ -52,7 +53,7 @@ class InputStream:
     blocks: AsyncIterator[bytes]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_source(source: Source, store: Store) -> AsyncIterator[InputStream]:
     """Open an input for one pass. Raises InputError with one sentence when it cannot be read."""
     if isinstance(source, StoredInput):
@@ -65,39 +66,69 @@ async def open_source(source: Source, store: Store) -> AsyncIterator[InputStream
             await other.close()
     elif isinstance(source, str | os.PathLike):
         name = os.fspath(source)
-        file = await asyncio.to_thread(_open, name)
+        file, regular = await asyncio.to_thread(_open, name)
         try:
-            yield InputStream(name, unpacked(_file(file, name), name))
+            yield InputStream(name, unpacked(_file(file, name, regular=regular), name))
         finally:
             if name != "-":
-                file.close()
+                os.close(file)
     else:
         yield InputStream("python", _encoded(source))
 
 
-def _open(name: str) -> BinaryIO:
+def _open(name: str) -> tuple[int, bool]:
+    """An open file, and whether a read of it always comes back (a terminal's or a pipe's may not)."""
     if name == "-":
-        return sys.stdin.buffer
-    path = Path(name)
-    if path.is_dir():
-        raise InputError(f"{name} is a folder; give one file of JSON lines.")
+        return sys.stdin.fileno(), False
     try:
-        return path.open("rb")
+        file = os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise InputError(f"There is no file {name}.") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name} cannot be read: {_reason(error)}.") from None
+    mode = os.fstat(file).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(file)
+        raise InputError(f"{name} is a folder; give one file of JSON lines.")
+    return file, stat.S_ISREG(mode)
 
 
-async def _file(file: BinaryIO, name: str) -> AsyncIterator[bytes]:
+async def _file(file: int, name: str, *, regular: bool) -> AsyncIterator[bytes]:
     while True:
         try:
-            block = await asyncio.to_thread(file.read, BLOCK_BYTES)
+            block = await (asyncio.to_thread(os.read, file, BLOCK_BYTES) if regular else _read_apart(file))
         except OSError as error:
             raise InputError(f"{name} cannot be read: {_reason(error)}.") from None
         if not block:
             return
         yield block
+
+
+def _read_apart(file: int) -> asyncio.Future[bytes]:
+    """One read in a thread that nobody waits for at the end, so that Ctrl-C ends a program whose input is silent."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+
+    def read() -> None:
+        block, failed = b"", None
+        try:
+            block = os.read(file, BLOCK_BYTES)
+        except OSError as error:
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_answer, answer, block, failed)
+
+    threading.Thread(target=read, name="input", daemon=True).start()
+    return answer
+
+
+def _answer(answer: asyncio.Future[bytes], block: bytes, failed: OSError | None) -> None:
+    if answer.cancelled():
+        return
+    if failed is None:
+        answer.set_result(block)
+    else:
+        answer.set_exception(failed)
 
 
 async def _object(store: Store, key: str, etag: str | None, name: str) -> AsyncIterator[bytes]:
