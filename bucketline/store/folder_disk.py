@@ -67,15 +67,21 @@ class Disk:
             file.discard()
 
     def begin(self, key: str) -> TemporaryFile:
+        """A file to write to. Raises StoreUnavailable when the folder is none or cannot be made."""
         names_of(key)  # a key that is none is said before anything is written
-        with self.told(key):
+        try:
             self._prepare()
             return TemporaryFile(self._temporary)
+        except OSError as error:
+            self._prepared = False  # perhaps somebody tidied up; the next writing makes it anew
+            if error.errno in _FULL:
+                raise self._sentence(error, key) from None
+            raise self._unusable(error) from None
 
     def _prepare(self) -> None:
         """Once in a store's life: our own folder, and away with what a crash has left in it."""
         with self._preparing:
-            if not self._prepared:
+            if not self._prepared or not os.path.isdir(self._temporary):
                 os.makedirs(self._temporary, exist_ok=True)
                 sweep(self._temporary, self._now())
                 self._prepared = True
@@ -206,6 +212,10 @@ class Disk:
             return StoreError(
                 f"{key!r} cannot be written in the folder {self.address}: one name there would be both a file and a folder."
             )
+        return self._unusable(error)
+
+    def _unusable(self, error: OSError) -> StoreUnavailable:
+        reason = (error.strerror or str(error)).lower()
         return StoreUnavailable(f"The folder {self.address} cannot be used: {reason}; check its rights and its disk.")
 
 

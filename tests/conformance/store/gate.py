@@ -40,9 +40,11 @@ class Gate:
     upstream: str
     strict: bool = True
     conditions: str = "kept"  #: or "ignored", or "refused": what becomes of If-None-Match
+    no_part_copies: bool = False
     weather: list[Weather] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    completed: list[bytes] = field(default_factory=list)  #: bodies of completing calls
     parts: dict[str, dict[int, int]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,6 +82,8 @@ def operation(method: str, path: str, copies: bool) -> str:
         return names[method]
     if "uploads" in query:
         return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
+    if method == "PUT" and "/" not in url.path.strip("/"):
+        return "CreateBucket"
     if method == "GET" and "list-type" in query:
         return "ListObjectsV2"
     return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "CopyObject" if copies else "PutObject",
@@ -121,7 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
         weather = gate.take(name)
         if weather and weather.status:
             return self.refuse(weather.status, weather.code)
-        if gate.conditions == "refused" and "if-none-match" in headers:
+        if name == "CompleteMultipartUpload":
+            gate.completed.append(body)
+        if (gate.conditions == "refused" and "if-none-match" in headers) or (
+            gate.no_part_copies and name == "UploadPartCopy"
+        ):
             return self.refuse(501, "NotImplemented")
         if gate.conditions == "ignored":
             headers.pop("if-none-match", None)
