@@ -169,6 +169,7 @@ class InboxSettings(_Section):
     settle_s: Annotated[float, Field(ge=0)] = Field(2.0, description="an object must be still for so long")
     status_s: Seconds = Field(3.0, description="how often outbox/NAME/status.json follows")
     takes: Count = Field(8, description="objects taken up at once per watcher")
+    sqs_url: str | None = Field(None, description="an SQS queue that S3 tells of new objects; listing goes on beside it")
 
 
 class Settings(_Section):

@@ -30,6 +30,7 @@ from producer.inbox_names import Stillness, full_name_of, is_upload, name_of, op
 from producer.inbox_options import upload_options
 from producer.intake import make_batch
 from producer.judge import Judge
+from producer.notices import Notices
 from producer.outbox import Outbox, Upload
 from producer.source import Replaced, StoredInput
 
@@ -47,12 +48,15 @@ async def run_inbox(store: Store, redis: ArqRedis, settings: Settings, stop: asy
     """Watch the inbox and fill the outbox until ``stop`` is set; outages of Redis and the store are waited out."""
     outbox = Outbox(store, redis, every_s=settings.inbox.status_s)
     inbox = Inbox(store, redis, settings, outbox)
-    publishing = asyncio.create_task(outbox.run(stop), name="outbox")
+    beside = [asyncio.create_task(outbox.run(stop), name="outbox")]
+    if settings.inbox.sqs_url:
+        notices = Notices(settings.inbox.sqs_url)
+        beside.append(asyncio.create_task(notices.run(inbox.nudge.set, stop), name="notices"))
     try:
         await inbox.run(stop)
     finally:
         await inbox.close()
-        await asyncio.gather(publishing, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 class Inbox:
@@ -78,6 +82,7 @@ class Inbox:
         self._monotonic = monotonic
         self._claims = Claims(redis, store, clock)
         self._still = Stillness(settings.inbox.settle_s)
+        self.nudge = asyncio.Event()  #: set to have the inbox looked at now
         self._known: set[str] = set()  #: digests of versions that need no further look
         self._again_s: dict[str, float] = {}
         self._taking: dict[str, asyncio.Task[None]] = {}
@@ -94,11 +99,15 @@ class Inbox:
             else:
                 if self._still.due_s is not None:
                     wait_s = max(0.05, min(wait_s, self._still.due_s - self._monotonic()))
-            try:
-                async with asyncio.timeout(wait_s):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await self._pause(wait_s, stop)
+
+    async def _pause(self, wait_s: float, stop: asyncio.Event) -> None:
+        """Until the time is up, somebody nudges, or it is time to stop."""
+        waits = {asyncio.create_task(self.nudge.wait()), asyncio.create_task(stop.wait())}
+        await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        self.nudge.clear()
 
     async def once(self) -> None:
         """Take up all that is there and return when it is done. Raises the errors of Redis and the store."""

@@ -297,3 +297,28 @@ async def test_a_growing_file_is_waited_for(redis, tmp_path):
     with pytest.raises(NotFound):
         await store.get("outbox/x/rejected.json")
     await store.close()
+
+
+async def test_a_notice_through_sqs_has_the_inbox_looked_at_at_once(redis, s3_bucket, s3_server, monkeypatch):
+    """With notices the inbox need hardly be listed; a poll of an hour would otherwise be the wait."""
+    import boto3
+
+    monkeypatch.setenv("ALPHA_API_KEY", "a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", s3_server)
+    sqs = boto3.client("sqs")
+    url = sqs.create_queue(QueueName="uploads")["QueueUrl"]
+    store = open_store(f"s3://{s3_bucket}")
+    stop = asyncio.Event()
+    watching = asyncio.create_task(run_inbox(store, redis, settings_with(poll_s=3600.0, sqs_url=url), stop))
+    try:
+        async with asyncio.timeout(30):
+            await store.put("inbox/x.jsonl", chat_line(1))
+            while not await redis.zcard(keys.BATCHES):
+                await asyncio.to_thread(sqs.send_message, QueueUrl=url, MessageBody="{}")
+                await asyncio.sleep(0.2)
+    finally:
+        stop.set()
+        await watching
+        sqs.close()
+        await store.close()
+    assert await redis.zcard(keys.BATCHES) == 1
