@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.providers.forms.shapes import arguments_text, data_url, joined_text, plain_text
+from worker.providers.forms.shapes import arguments_text, data_url, fetchable, joined_text, plain_text
 from worker.providers.neutral import (
     Media,
     Part,
@@ -58,7 +58,7 @@ def write_chat(prompt: Prompt, model: str, *, keeps_reasoning: bool = False) -> 
 
 
 _PLAIN = {
-    "max_tokens": "max_completion_tokens",
+    "max_tokens": "max_tokens",  # known to every host; those that want the newer name have a quirk for it
     "temperature": "temperature",
     "top_p": "top_p",
     "n": "n",
@@ -148,7 +148,7 @@ def _part(part: Part, lost: list[str]) -> dict[str, Any] | None:
         return {"type": "text", "text": part.text}
     if not isinstance(part, Media):
         return None
-    if part.kind == "image":
+    if part.kind == "image" and fetchable(part):
         image = {"url": data_url(part)}
         if part.detail:
             image["detail"] = part.detail

@@ -40,13 +40,14 @@ def write_converse(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str
         body["system"] = [{"text": text} for text in system]
     is_claude = "claude" in model
     thinking, effort, budget = claude_thinking(prompt, claude) if is_claude else (None, prompt.effort, 0)
-    config = _inference(prompt, claude, budget, lost)
+    thinks = thinking is not None and thinking["type"] != "disabled"
+    config = _inference(prompt, claude, budget, lost, thinks=thinks)
     if config:
         body["inferenceConfig"] = config
     _tools(body, prompt, claude if is_claude else Claude(), lost)
     fields: dict[str, Any] = {} if thinking is None else {"thinking": thinking}
     if prompt.top_k is not None:
-        if is_claude and claude.sampling and not budget:
+        if is_claude and claude.sampling and not thinks:
             fields["top_k"] = prompt.top_k
         else:
             lost.append("top_k")
@@ -57,7 +58,7 @@ def write_converse(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str
     return body, lost
 
 
-def _inference(prompt: Prompt, claude: Claude, budget: int, lost: list[str]) -> dict[str, Any]:
+def _inference(prompt: Prompt, claude: Claude, budget: int, lost: list[str], *, thinks: bool) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if prompt.max_tokens is not None or budget:
         cap = prompt.max_tokens if prompt.max_tokens is not None else claude.cap_tokens
@@ -66,7 +67,7 @@ def _inference(prompt: Prompt, claude: Claude, budget: int, lost: list[str]) -> 
         config["stopSequences"] = list(prompt.stop)
     for ours, theirs in (("temperature", "temperature"), ("top_p", "topP")):
         value = getattr(prompt, ours)
-        fixed = not claude.sampling or (budget and ours == "temperature")
+        fixed = not claude.sampling or (thinks and ours == "temperature")
         if value is None or (fixed and value == 1):
             continue
         if fixed or value > 1:

@@ -83,7 +83,8 @@ def write_embeddings(texts: Texts, model: str) -> tuple[dict[str, Any], list[str
     body: dict[str, Any] = {"model": model, "input": texts.texts[0] if len(texts.texts) == 1 else list(texts.texts)}
     if texts.dimensions is not None:
         body["dimensions"] = texts.dimensions
-    return body, [name for name in ("task", "title") if getattr(texts, name) is not None]
+    lost = [name for name, value in (("taskType", texts.task), ("title", texts.title)) if value is not None]
+    return body, lost
 
 
 def write_google(texts: Texts, model: str) -> tuple[dict[str, Any], str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.providers.claude import Claude
-from worker.providers.forms.shapes import merged, plain_text, safe_ids
+from worker.providers.forms.shapes import fetchable, merged, plain_text, safe_ids
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["NOT_ANTHROPIC", "claude_thinking", "write_messages"]
@@ -20,6 +20,7 @@ NOT_ANTHROPIC = ("n", "seed", "presence_penalty", "frequency_penalty", "logprobs
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 32768}
 _LEAST_BUDGET_TOKENS = 1024
+_LEAST_TOP_P = 0.95  #: beside thinking
 
 
 def write_messages(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str, Any], list[str]]:
@@ -33,6 +34,7 @@ def write_messages(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str
         else:
             turns.append(turn)
     thinking, effort, budget = claude_thinking(prompt, claude)
+    thinks = thinking is not None and thinking["type"] != "disabled"
     body: dict[str, Any] = {"model": model, "max_tokens": _cap(prompt, claude, budget)}
     if system:
         body["system"] = system[0] if len(system) == 1 else [{"type": "text", "text": text} for text in system]
@@ -42,8 +44,8 @@ def write_messages(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str
         lost.append("a last message from the assistant")
     if prompt.stop:
         body["stop_sequences"] = list(prompt.stop)
-    _sampling(body, prompt, claude, lost, thinks=budget > 0)
-    _tools(body, prompt, claude, lost, thinks=budget > 0)
+    _sampling(body, prompt, claude, lost, thinks=thinks)
+    _tools(body, prompt, claude, lost, thinks=thinks)
     if thinking is not None:
         body["thinking"] = thinking
     _output(body, prompt, effort, lost)
@@ -64,18 +66,27 @@ def claude_thinking(prompt: Prompt, claude: Claude) -> tuple[dict[str, Any] | No
     """
     effort, budget = prompt.effort, prompt.thinking_tokens
     if not claude.thinks or (effort is None and budget is None):
-        return None, None, 0
+        return None, None, 0  # an older model thinks as little without being told
     if effort == "none" or budget == 0:
         return {"type": "disabled"}, None, 0
     if claude.effort:
         word = "low" if effort == "minimal" else effort
         if budget is not None and budget > 0:
             return {"type": "enabled", "budget_tokens": max(budget, _LEAST_BUDGET_TOKENS)}, word, budget
-        return {"type": "adaptive"}, word, 0
+        wanted = budget is not None or not _excludes_thinking(prompt)
+        return {"type": "adaptive"} if wanted else None, word, 0
     if budget is None or budget < 0:
         budget = _BUDGETS.get(effort or "medium", _BUDGETS["medium"])
     budget = max(budget, _LEAST_BUDGET_TOKENS)
     return {"type": "enabled", "budget_tokens": budget}, None, budget
+
+
+def _excludes_thinking(prompt: Prompt) -> bool:
+    """What Anthropic refuses beside thinking; an effort alone, without thinking, goes with all of it."""
+    forced = prompt.tool_choice is not None and prompt.tool_choice.mode == "required"
+    return (
+        forced or prompt.top_k is not None or prompt.temperature not in (None, 1) or (prompt.top_p or 1) < _LEAST_TOP_P
+    )
 
 
 def _sampling(body: dict[str, Any], prompt: Prompt, claude: Claude, lost: list[str], *, thinks: bool) -> None:
@@ -83,7 +94,8 @@ def _sampling(body: dict[str, Any], prompt: Prompt, claude: Claude, lost: list[s
         value = getattr(prompt, name)
         if value is None or (value == default and (thinks or not claude.sampling)):
             continue
-        if not claude.sampling or (thinks and name != "top_p") or (name == "temperature" and value > 1):
+        too_low = thinks and (name != "top_p" or value < _LEAST_TOP_P)
+        if not claude.sampling or too_low or (name == "temperature" and value > 1):
             lost.append(name)
         else:
             body[name] = value
@@ -178,6 +190,9 @@ def _result(result: ToolResult, ids: Mapping[str, str], lost: list[str]) -> dict
 
 
 def _media(media: Media, lost: list[str]) -> dict[str, Any] | None:
+    if not fetchable(media):
+        lost.append(f"{media.kind} by address")
+        return None
     if media.kind == "image" and (media.url is not None or media.media_type in _IMAGES):
         if media.detail:
             lost.append("image detail")

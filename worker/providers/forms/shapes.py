@@ -17,6 +17,7 @@ __all__ = [
     "arguments_object",
     "arguments_text",
     "data_url",
+    "fetchable",
     "guessed_type",
     "joined_text",
     "json_schema",
@@ -45,6 +46,11 @@ def parse_data_url(url: str) -> tuple[str, str] | None:
 def data_url(media: Media) -> str:
     """The media as one address, whichever way it is held."""
     return media.url if media.url is not None else f"data:{media.media_type};base64,{media.data or ''}"
+
+
+def fetchable(media: Media) -> bool:
+    """Whether any provider can get at the media: held in the line, or on the web, not in one cloud's bucket."""
+    return media.url is None or media.url.startswith(("http://", "https://"))
 
 
 def guessed_type(name: str | None) -> str:
