@@ -94,7 +94,7 @@ async def play_steps(stage: Stage) -> None:
         await asyncio.gather(*background, return_exceptions=True)
 
 
-async def _play(step: dict[str, Any], stage: Stage) -> None:  # noqa: C901  # one line a kind of step
+async def _play(step: dict[str, Any], stage: Stage) -> None:
     match step:
         case {"put": {"key": str(key), **what}}:
             data = stage.case.data(str(what["file"])) if "file" in what else str(what["text"]).encode()
@@ -107,9 +107,7 @@ async def _play(step: dict[str, Any], stage: Stage) -> None:  # noqa: C901  # on
         case {"wait": "terminal"}:
             await _wait_terminal(stage)
         case {"wait": {"calls_done": count}}:
-            while sum(call.status == 200 for call in stage.calls) < count:
-                _someone_works(stage)
-                await asyncio.sleep(0.01)
+            await _wait_calls(stage, count)
         case {"cancel": key}:
             await _cancel(stage, key)
         case {"kill_worker": index, **how}:
@@ -205,6 +203,18 @@ def _unfinished(stage: Stage) -> bool:
         if not newer and stage.now() - put.t < _NO_NEW_BATCH_S:
             return True  # put again under a known key, and its batch, if it is to have one, is not there yet
     return False
+
+
+async def _wait_calls(stage: Stage, count: int) -> None:
+    looked = stage.now()
+    while (done := sum(call.status == 200 for call in stage.calls)) < count:
+        _someone_works(stage)
+        if stage.now() - looked > _ASK_S:
+            looked = stage.now()
+            batches = len({put.key for put in stage.puts if not stage.product.ignores(put.key)})
+            if len(await stage.product.over()) >= batches:
+                raise StepError(f"everything is over after {done} answers; {count} were waited for")
+        await asyncio.sleep(0.01)
 
 
 async def _wait_terminal(stage: Stage) -> None:

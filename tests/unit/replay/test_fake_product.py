@@ -152,6 +152,15 @@ async def test_a_case_that_takes_too_long_fails(case_folder: Path, s3_server: st
     assert result.trouble == ("not over after 0.3 s",)
 
 
+async def test_waiting_for_calls_that_will_not_come_ends_with_the_batch(case_folder: Path, s3_server: str) -> None:
+    """A product that gives up early must not cost the case's whole time, and the table says how far it came."""
+    steps = [{"put": {"file": "input.jsonl", "key": "in/input.jsonl"}}, {"start_workers": 1}]
+    steps.append({"wait": {"calls_done": 9}})
+    (case_folder / "scenario.json").write_text(json.dumps({**_SCENARIO, "steps": steps}))
+    result = await play_case(load_case(case_folder), _house(s3_server))
+    assert result.trouble == ("everything is over after 5 answers; 9 were waited for",)
+
+
 async def test_a_case_that_needs_what_we_lack_is_not_applicable(case_folder: Path, s3_server: str) -> None:
     """Neither passed nor failed: it says nothing about the product."""
     (case_folder / "case.json").write_text(json.dumps({"id": "90", "slug": "six-rows", "needs": ["telepathy"]}))
