@@ -3,13 +3,14 @@
 A circuit is closed while calls may pass, open while they may not, half-open while one probe is under way (Nygard,
 "Release It!", 2007). Its name is a route (``provider/model``), opened by failures of its own, or a provider's account,
 opened by an exhausted account, a bad key or a spent day. Written by ``worker.health``; read here for ``why``, ``top`` and
-``providers``; closed by hand with ``resume``.
+``providers``; ``resume`` lets the next call through, and closes it if that goes well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from bucketline import keys
@@ -25,24 +26,33 @@ class Circuit:
     """One open circuit. ``until_s`` is unix time of the next probe; None: an operator must resume it."""
 
     name: str
-    kind: str  #: the failure kind that opened it
+    kind: str  #: the failure kind that opened it, or "failing" where several did
     until_s: float | None
     probing: bool = False
+    opened_s: float | None = None  #: unix time
 
 
 async def read_circuits(redis: Redis, names: Sequence[str]) -> dict[str, Circuit]:
     """Those of the named circuits that are open."""
     pipe = redis.pipeline(transaction=False)
     for name in names:
-        pipe.hmget(keys.circuit(name), ["kind", "until_us", "probe_us"])
+        pipe.hmget(keys.circuit(name), ["kind", "until_us", "probe_us", "opened_us"])
     found: dict[str, Circuit] = {}
-    for name, (kind, until_us, probe_us) in zip(names, await pipe.execute(), strict=True):
+    for name, (kind, until_us, probe_us, opened_us) in zip(names, await pipe.execute(), strict=True):
         if kind:
-            until = int(until_us or 0)
-            found[name] = Circuit(name, kind.decode(), until / 1e6 if until else None, bool(int(probe_us or 0)))
+            until, opened = int(until_us or 0), int(opened_us or 0)
+            probing = bool(int(probe_us or 0))
+            found[name] = Circuit(
+                name, kind.decode(), until / 1e6 if until else None, probing, opened / 1e6 if opened else None
+            )
     return found
 
 
 async def resume(redis: Redis, name: str) -> bool:
-    """Close a circuit by hand; False when it was not open."""
-    return bool(await redis.delete(keys.circuit(name)))
+    """Let the next call through; False when the circuit was not open.
+
+    Its answer closes the circuit for the whole fleet; its failure leaves it open, so one call is all that a hasty
+    operator costs.
+    """
+    text = files("bucketline").joinpath("circuit_resume.lua").read_text(encoding="utf-8")
+    return bool(await redis.register_script(text)(keys=[keys.circuit(name)]))

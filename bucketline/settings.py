@@ -147,6 +147,9 @@ class RetrySettings(_Section):
         "wait", description="when an account is exhausted or a key bad: lines wait for an operator, or fail"
     )
     max_attempts_total: Count | None = Field(None, description="calls in all over every route; absent: their sum")
+    outage_s: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a line that keeps failing gives a broken route up after this; absent: 60 × max_delay_s"
+    )
 
 
 class WorkerSettings(_Section):

@@ -24,10 +24,10 @@ from bucketline.sketch import LatencySketch
 from bucketline.tallyrow import Call, RowKey, TallyRow
 from bucketline.usage import Usage
 
-__all__ = ["Origin", "Tally"]
+__all__ = ["CUT", "Origin", "Tally"]
 
 #: words for an answer that met its output cap, in any provider's spelling
-_CUT = frozenset({"length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"})
+CUT = frozenset({"length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"})
 _MOST_NAMES = 100  #: unpriced names listed; served names come from outside
 
 #: (provider, model, served model or "", tier): enough to look a price row up again
@@ -170,7 +170,7 @@ class Tally:
             self.completed += 1
             if latency_s is not None:
                 self.latency.add(latency_s)
-            if finish_reason in _CUT:
+            if finish_reason in CUT:
                 self.truncated += 1
             return
         if code == Code.CANCELLED:

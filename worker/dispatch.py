@@ -3,7 +3,7 @@
 Comes in: a request of an open batch. Goes out: its outcome, once. While a line waits (for a permit, for a backoff, for
 a closed route) it holds nothing but its own memory, and its clock stands still: a call's time begins when it is sent.
 The rules are elsewhere and pure (``decide``, ``routing``, the adapters); this file only puts them in order. Called by
-``shard``; the network is behind ``transport``, the fleet's limits behind ``limiter``.
+``shard``; the call itself is ``attempt``'s, the network is behind ``transport``, the fleet's limits behind ``limiter``.
 """
 
 from __future__ import annotations
@@ -12,30 +12,34 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from bucketline.catalog import Catalog, Plan, Route
 from bucketline.errors import ConfigError
-from bucketline.failure import TABLE, Billed, Effect, Failure, Kind
-from bucketline.outcome import Attempt, Cost, Outcome
-from bucketline.prices import PriceBook
+from bucketline.failure import TABLE, Failure, Kind
+from bucketline.outcome import Outcome
 from bucketline.request import Request
 from bucketline.settings import RetrySettings
+from bucketline.tally import CUT
+from worker.attempt import Caller, Leave, Result
 from worker.control import OpenBatch
-from worker.credentials import Credentials
-from worker.decide import FallBack, Retry, Rules, Standing, WaitForRoute, decide
+from worker.decide import FallBack, Retry, Rules, Standing, WaitForRoute, attempt_timeout_s, decide
 from worker.health import Health, Pass
 from worker.life import Life
 from worker.likely import Likely
-from worker.limiter import Demand, Gate, Permit
-from worker.providers import adapter_for
+from worker.limiter import BudgetExhausted, Gate
+from worker.measured import Measurements
+from worker.orders import Orders
 from worker.providers.base import Answer
-from worker.transport import Transport
+from worker.reasons import asks_to_reason, repeats_safely
+from worker.revise import raised
+from worker.spill import first_granted, patience_s
 from worker.turnstile import Turnstile
 
 __all__ = ["Dispatcher"]
 
-Result = Answer | Failure
+_OUTAGE = 60  #: an outage is very long after so many of the longest backoffs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,13 @@ class Dispatcher:
     """Everything a line needs on its way; one for each process, put together in ``engine``."""
 
     catalog: Catalog
+    orders: Orders
+    health: Health
     gate: Gate
     turnstile: Turnstile
-    transport: Transport
-    credentials: Credentials
-    health: Health
+    caller: Caller
     likely: Likely
-    prices: PriceBook
+    measured: Measurements
     retry: RetrySettings
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -58,173 +62,178 @@ class Dispatcher:
 
     async def run(self, life: Life, batch: OpenBatch) -> Outcome:
         """See one line to its end."""
-        plan = self.catalog.plan(life.request.model)
+        request = life.request
+        try:
+            plan = self.catalog.plan(request.model)
+        except ConfigError as error:
+            return life.failed(Failure(Kind.INVALID_INPUT, str(error)))
+        life.order = self.orders.order(request, plan, batch.document.options, self.draw())
+        if not life.order:
+            return life.failed(Failure(Kind.INVALID_INPUT, "No route of the plan reaches the least quality asked for."))
         rules = self._rules(plan, batch)
-        while True:
+        outcome = None
+        while outcome is None:
             await batch.running.wait()
-            result = await self._attempt(life, plan, rules, batch)
-            if result is None:
-                continue
-            if isinstance(result, Answer):
-                return life.answered(result)
-            match decide(result, self._standing(life, plan, batch), rules, self.draw()):
-                case Retry(after_s):
-                    await self.sleep(after_s)
-                case WaitForRoute():
-                    pass  # its circuit is open: the next round waits for it
-                case FallBack():
-                    life.leave_route()
-                case _:
-                    return life.failed(result)
+            outcome = await self._round(life, plan, rules, batch)
+        return outcome
 
-    async def _attempt(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Result | None:
-        """One call on the first usable route; None when the route closed while the line waited for its permit."""
+    async def _round(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Outcome | None:
+        """One attempt and what follows from it; None where the line goes on."""
         given = await self._route(life, plan, rules)
+        if given is None:
+            return None
         if isinstance(given, Failure):
-            return given
+            return life.failed(given)
+        try:
+            leave = await self._permit(life, plan, given, batch)
+        except BudgetExhausted:
+            return self._unaffordable(life, given, batch)
+        given = leave.given
         life.enter_route(given.index)
-        route = given.route
-        demand = self.likely.demand(life.request, route)
-        permit = await self._permit(route, demand, batch)
         try:
             if self.health.is_closed(given) or not batch.running.is_set():
-                self.gate.release(permit)
+                self.gate.release(leave.permit)
+                self.health.lost(given)
                 return None
-            return await self._call(life, given, demand, permit, batch)
+            result = await self.caller.call(life, leave, batch, self._timeout_s(life, batch))
         finally:
-            self._landed(batch)
+            self.turnstile.leave()
+            batch.landed()
+        return await self._after(life, plan, rules, batch, given, result)
 
-    async def _route(self, life: Life, plan: Plan, rules: Rules) -> Pass | Failure:
-        """The first usable route of the plan. A plan all of whose routes are closed waits, where the batch does."""
-        given = self.health.take(plan.routes, life.tried)
+    async def _after(
+        self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch, given: Pass, result: Result
+    ) -> Outcome | None:
+        """From a result to the line's end, or to its next attempt."""
+        if self._raise_cap(life, given.route, rules, batch, result):
+            return None
+        if isinstance(result, Answer):
+            return life.answered(result)
+        if result.kind is Kind.CONTEXT_TOO_LONG:
+            life.leave_smaller(plan, self.likely.demand(life.request, given.route).input_tokens)
+        match decide(result, self._standing(life, given, rules, batch, result), rules, self.draw()):
+            case Retry(after_s):
+                await self.sleep(after_s)
+            case FallBack(for_s):
+                life.leave_route(None if for_s is None else self.monotonic() + for_s)
+            case WaitForRoute():
+                pass  # its circuit is open: the next round waits for it
+            case _:
+                return life.failed(result)
+        return None
+
+    async def _route(self, life: Life, plan: Plan, rules: Rules) -> Pass | Failure | None:
+        """The first usable route of the line. Where all are closed the line waits, if its batch does; None: look again.
+
+        A route that is only passed over for a while is looked at again when its time is up.
+        """
+        now_s = self.monotonic()
+        order, ready_in_s = life.candidates(now_s), life.ready_in_s(now_s)
+        if not order:
+            await self.sleep(ready_in_s or 0.0)
+            return None
+        given = self.health.take(plan.routes, order)
         if given is not None:
             return given
-        kind = None if rules.wait_for_quota else self.health.closed_for_good(plan.routes, life.tried)
+        kind = (
+            None if rules.wait_for_quota or ready_in_s is not None else self.health.closed_for_good(plan.routes, order)
+        )
         if kind is not None:
             return Failure(kind, TABLE[kind].sentence)
-        return await self.health.wait(plan.routes, life.tried)
-
-    async def _permit(self, route: Route, demand: Demand, batch: OpenBatch) -> Permit:
-        """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that."""
-        priority = batch.document.options.priority
-        permit = await self.gate.admit(route.scopes, demand, batch_id=batch.id, priority=priority)
         try:
-            await self.turnstile.enter(batch.id, priority)
+            async with asyncio.timeout(ready_in_s):
+                return await self.health.wait(plan.routes, order)
+        except TimeoutError:
+            return None
+
+    async def _permit(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
+        """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that."""
+        try:
+            leave = await self._admitted(life, plan, given, batch)
+        except BaseException:
+            self.health.lost(given)
+            raise
+        if leave.given is not given:
+            self.health.lost(given)
+        try:
+            await self.turnstile.enter(batch.id, batch.document.options.priority)
         except asyncio.CancelledError:
-            self.gate.release(permit)
+            self.gate.release(leave.permit)
+            self.health.lost(leave.given)
             raise
         batch.took_off()
-        return permit
+        return leave
 
-    def _landed(self, batch: OpenBatch) -> None:
-        self.turnstile.leave()
-        batch.landed()
+    async def _admitted(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
+        """The permit for the route, or after a while for a later one, where the plan or the deadline lets it overflow."""
+        patience = patience_s(plan, self._time_left_s(batch)) if len(life.order) > 1 else None
+        if patience is None:
+            return await self._admit(life.request, given, batch)
+        order = list(life.candidates(self.monotonic()))
+        later = order[order.index(given.index) + 1 :]
+        others = [Pass(n, plan.routes[n]) for n in later if self.health.usable(plan.routes[n])]
+        waits = [partial(self._admit, life.request, one, batch) for one in (given, *others)]
+        _, leave = await first_granted(waits, patience, lambda granted: self.gate.release(granted.permit))
+        return leave
 
-    async def _call(self, life: Life, given: Pass, demand: Demand, permit: Permit, batch: OpenBatch) -> Result:
-        """Send, read, settle; the attempt is on the line's record when this returns, and when it is cut off."""
+    async def _admit(self, request: Request, given: Pass, batch: OpenBatch) -> Leave:
         route = given.route
-        started_s, began = self.clock(), self.monotonic()
-        try:
-            result = await self._exchange(life.request, route)
-        except asyncio.CancelledError:
-            self.gate.settle(permit)
-            self.health.lost(given)
-            cut_off = Failure(batch.ended_by or Kind.INTERNAL, "")
-            cost = self._maybe_cost(route, demand, started_s)
-            life.note(_attempt(route, cut_off, Billed.MAYBE, cost, started_s, self.monotonic() - began), cut_off)
-            raise
-        failure = result if isinstance(result, Failure) else None
-        self._settle(permit, route, result, failure)
-        self.health.saw(given, failure)
-        billed = Billed.YES if failure is None else failure.row.billed
-        cost = self._cost(route, result, billed, demand, started_s)
-        attempt = _attempt(route, result, billed, cost, started_s, self.monotonic() - began)
-        life.note(attempt, failure, is_probe=bool(given.probes))
-        if result.usage is not None:
-            self.likely.learn(life.request, route, result.usage)
-        return result
+        demand = self.likely.demand(request, route)
+        if batch.id in self.gate.budgets:
+            demand = replace(demand, nanousd=self.orders.likely_nanousd(request, route) or 0)
+        priority = batch.document.options.priority
+        permit = await self.gate.admit(route.scopes, demand, batch_id=batch.id, priority=priority)
+        return Leave(given, demand, permit)
 
-    async def _exchange(self, request: Request, route: Route) -> Result:
-        """Write the call for this route anew, send it, understand what comes back."""
-        provider = route.provider
-        adapter = adapter_for(provider.wire)
-        try:
-            key = await self.credentials.key(provider)
-            call = adapter.call(request, route, key)
-            if isinstance(call, Failure):
-                return call
-            call = await self.credentials.sign(call, provider)
-        except ConfigError as error:
-            return Failure(Kind.BAD_KEY, str(error))
-        reply = await self.transport.send(call, provider, self.retry.request_timeout_s)
-        if isinstance(reply, Failure):
-            return reply
-        self.gate.observe(route.scopes, reply.headers)
-        result = adapter.read(reply, request, route, key=key)
-        if isinstance(result, Failure) and result.kind is Kind.TOKEN_EXPIRED:
-            self.credentials.forget(provider)
-        return result
+    def _unaffordable(self, life: Life, given: Pass, batch: OpenBatch) -> Outcome | None:
+        """The budget cannot pay for this route: try a cheaper one where the batch says so, else the line ends."""
+        life.enter_route(given.index)
+        if batch.document.options.on_budget == "downgrade" and life.routes_left:
+            life.leave_route(None)
+            return None
+        return life.failed(Failure(Kind.BUDGET, TABLE[Kind.BUDGET].sentence))
 
-    def _settle(self, permit: Permit, route: Route, result: Result, failure: Failure | None) -> None:
-        """Put the fact in the estimate's place, and tell the fleet what the provider said about its limits."""
-        usage = result.usage
-        if usage is not None:
-            self.gate.settle(permit, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-        elif failure is not None and failure.row.billed is Billed.NO:
-            self.gate.release(permit, sent=failure.status is not None)
-        else:
-            self.gate.settle(permit)
-        if failure is not None and failure.row.effect is Effect.PAUSE and failure.retry_after_s is not None:
-            self.gate.pause(route.scopes[0][0], failure.retry_after_s, failure.kind)
+    def _raise_cap(self, life: Life, route: Route, rules: Rules, batch: OpenBatch, result: Result) -> bool:
+        """Ask a truncated line once more with a larger cap, where its batch says so; the answer at hand is kept."""
+        if batch.document.options.on_truncated != "raise" or life.raised:
+            return False
+        cut = result.finish_reason in CUT if isinstance(result, Answer) else result.kind is Kind.TRUNCATED
+        if not cut or life.here.attempts >= rules.max_attempts:
+            return False
+        larger = raised(life.base, route)
+        if larger is None:
+            return False
+        life.raised = life.marks["raised"] = True
+        life.base = life.request = larger
+        if isinstance(result, Answer):
+            life.spare, life.order = result, (life.route,)
+        return True
 
-    def _cost(self, route: Route, result: Result, billed: Billed, demand: Demand, when_s: float) -> Cost:
-        if result.usage is None and billed is Billed.NO:
-            return Cost()
-        if result.usage is None and billed is Billed.MAYBE:
-            return self._maybe_cost(route, demand, when_s)
-        answer = result if isinstance(result, Answer) else None
-        return self.prices.cost(
-            route,
-            served_model=result.served_model,
-            usage=result.usage,
-            when_s=when_s,
-            tier=(answer and answer.tier) or "standard",
-            reported_nanousd=answer.reported_nanousd if answer else None,
+    def _standing(self, life: Life, given: Pass, rules: Rules, batch: OpenBatch, failure: Failure) -> Standing:
+        latency_s = life.attempts[-1].latency_s if life.attempts else 0.0
+        reasons = self.measured.reasons(given.route) or asks_to_reason(life.request, given.route)
+        outage_s = self.retry.outage_s or _OUTAGE * self.retry.max_delay_s
+        return life.standing(
+            self._time_left_s(batch),
+            repeats_safely=repeats_safely(failure, latency_s, reasons=reasons),
+            hopeless_from=rules.max_attempts if given.probes and self.health.down_s(given) >= outage_s else None,
         )
 
-    def _maybe_cost(self, route: Route, demand: Demand, when_s: float) -> Cost:
-        return self.prices.maybe_cost(
-            route, input_tokens=demand.input_tokens, output_tokens=demand.output_tokens, when_s=when_s
-        )
-
-    def _standing(self, life: Life, plan: Plan, batch: OpenBatch) -> Standing:
+    def _time_left_s(self, batch: OpenBatch) -> float | None:
         deadline_s = batch.document.deadline_s
-        left_s = None if deadline_s is None else deadline_s - self.clock()
-        return life.standing(plan, left_s, repeats_safely=True)
+        return None if deadline_s is None else deadline_s - self.clock()
+
+    def _timeout_s(self, life: Life, batch: OpenBatch) -> float:
+        return attempt_timeout_s(self.retry.request_timeout_s, self._time_left_s(batch), life.routes_left)
 
     def _rules(self, plan: Plan, batch: OpenBatch) -> Rules:
         retry = self.retry
         return Rules(
             max_attempts=retry.max_attempts,
-            max_attempts_total=retry.max_attempts_total,
+            max_attempts_total=retry.max_attempts_total or retry.max_attempts * len(plan.routes),
             base_delay_s=retry.base_delay_s,
             max_delay_s=retry.max_delay_s,
             fall_back_on_filter=plan.fall_back_on_filter,
             wait_for_quota=(batch.document.options.on_quota or retry.on_quota) == "wait",
+            spill_after_s=plan.spill_after_s if plan.spill else None,
         )
-
-
-def _attempt(route: Route, result: Result, billed: Billed, cost: Cost, started_s: float, latency_s: float) -> Attempt:
-    return Attempt(
-        provider=route.provider.name,
-        model=route.model,
-        kind="ok" if isinstance(result, Answer) else result.kind.value,
-        status=result.status,
-        started_s=started_s,
-        latency_s=latency_s,
-        usage=result.usage,
-        cost=cost,
-        billed=billed,
-        request_id=result.request_id,
-        served_model=result.served_model,
-    )

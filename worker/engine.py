@@ -19,12 +19,16 @@ from bucketline.ledger import Ledger
 from bucketline.prices import PriceBook
 from bucketline.settings import Settings
 from bucketline.store import Store
+from worker.attempt import Caller
+from worker.circuits import Pauses
 from worker.control import Control
 from worker.credentials import Credentials
 from worker.dispatch import Dispatcher
 from worker.health import Health
 from worker.likely import Likely
 from worker.limiter import Gate
+from worker.measured import Measurements
+from worker.orders import Orders
 from worker.record import Recorder
 from worker.shard import ShardRunner
 from worker.transport import Transport
@@ -49,6 +53,7 @@ class Engine:
     prices: PriceBook
     gate: Gate
     health: Health
+    measured: Measurements
     control: Control
     recorder: Recorder
     transport: Transport
@@ -60,6 +65,7 @@ class Engine:
         await self.gate.start()
         self.control.start()
         self.health.start()
+        self.measured.start()
         self.recorder.start()
 
     async def close(self) -> None:
@@ -67,6 +73,7 @@ class Engine:
         await self.recorder.close()
         await self.control.close()
         await self.health.close()
+        await self.measured.close()
         await self.gate.close()
         await self.transport.close()
 
@@ -86,20 +93,25 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     prices = PriceBook(settings)
     turnstile = Turnstile(worker.concurrency)
     gate = Gate(redis, worker_id, room=lambda: turnstile.free)
-    health = Health(redis, time.time)
+    retry = settings.retry
+    pauses = Pauses(max(1, round(2000 * retry.base_delay_s)), max(1, round(2000 * retry.max_delay_s)))
+    health = Health(redis, time.time, pauses)
+    measured = Measurements(redis)
+    credentials = Credentials()
+    likely = Likely()
     control = Control(ledger, time.time)
     recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
     transport = Transport(connect_timeout_s=settings.retry.connect_timeout_s)
     dispatcher = Dispatcher(
         catalog=catalog,
+        orders=Orders(measured, prices, likely, credentials),
+        health=health,
         gate=gate,
         turnstile=turnstile,
-        transport=transport,
-        credentials=Credentials(),
-        health=health,
-        likely=Likely(),
-        prices=prices,
-        retry=settings.retry,
+        caller=Caller(gate, transport, credentials, health, likely, measured, prices, retry),
+        likely=likely,
+        measured=measured,
+        retry=retry,
     )
     runner = ShardRunner(
         store=store,
@@ -123,6 +135,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         prices,
         gate,
         health,
+        measured,
         control,
         recorder,
         transport,

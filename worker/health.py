@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from bucketline import keys
 from bucketline.catalog import Route
 from bucketline.failure import Effect, Failure, Kind, Wait
+from worker.circuits import Circuits, Pauses
+from worker.daily import next_reset_s
 from worker.logs import logger
-from worker.resets import next_reset_s
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -30,11 +29,9 @@ __all__ = ["Health", "Pass"]
 
 _log = logger(__name__)
 
-WINDOW_MS = 10_000  #: failures are counted over this long
-OPENS_AFTER = 5  #: so many failures in the window, and no fewer than answers, open a circuit
-FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
-PROBE_LIFE_MS = 120_000  #: a probe that has not come back by then is given to another
 _LOOK_S = 0.4
+_DAY_LOOK_S = 3600.0  #: a spent day is looked at again after this, lest we have the wrong idea of its reset
+_OPERATOR_KINDS = frozenset({Kind.ACCOUNT_EXHAUSTED.value, Kind.BAD_KEY.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +43,29 @@ class Pass:
     probes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Circuit:
-    """One circuit as this process knows it, and what it has not told Redis yet."""
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A line that waits for any of its routes."""
 
-    state: str = "closed"
-    kind: str = ""
-    answered: int = 0
-    failed: int = 0
-    opened_by: str = ""
-    opened_for_ms: int = 0
-    probed: str = ""
-    wanted: int = 0  #: lines that wait for it
+    routes: Sequence[Route]
+    order: Sequence[int]
+    future: asyncio.Future[Pass]
+
+
+class Health:
+    """The circuits of one process, and the lines that wait for one."""
+
+    def __init__(self, redis: Redis, clock: Callable[[], float], pauses: Pauses | None = None) -> None:
+        self._circuits = Circuits(redis, pauses or Pauses())
+        self._clock = clock
+        self._waiters: dict[_Waiter, None] = {}  # in order of arrival: whoever tried a route out waits last again
+        self._tell = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     @property
-    def untold(self) -> bool:
-        return bool(self.answered or self.failed or self.opened_by or self.probed)
-
-
-@dataclass(slots=True)
-class Health:
-    """The circuits of one process."""
-
-    redis: Redis
-    clock: Callable[[], float]
-    parked: int = 0  #: lines that wait for a route at the moment
-    _circuits: dict[str, _Circuit] = field(default_factory=dict)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _tell: asyncio.Event = field(default_factory=asyncio.Event)
-    _task: asyncio.Task[None] | None = None
+    def parked(self) -> int:
+        """Lines that wait for a route at the moment."""
+        return len(self._waiters)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="health")
@@ -84,84 +75,103 @@ class Health:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def take(self, routes: Sequence[Route], tried: frozenset[int]) -> Pass | None:
-        """The first route, in order, that is not in ``tried`` and whose circuits let a call through; else None."""
-        if not self._circuits:
-            return next((Pass(n, route) for n, route in enumerate(routes) if n not in tried), None)
-        for index, route in enumerate(routes):
-            if index in tried:
-                continue
-            own = [self._circuits.get(name) for name in _names(route)]
-            if all(circuit is None or circuit.state == "closed" for circuit in own):
+    # ── before a call ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, routes: Sequence[Route], order: Sequence[int]) -> Pass | None:
+        """The first route, in the given order, whose circuits let a call through; None when there is none."""
+        if not self._circuits.by_name:
+            return Pass(order[0], routes[order[0]]) if order else None
+        for index in order:
+            route = routes[index]
+            standing = self._circuits.states(_names(route))
+            if not standing:
                 return Pass(index, route)
-            if all(circuit is None or circuit.state in ("closed", "probe") for circuit in own):
+            if all(circuit.state == "probe" for circuit in standing):
                 return self._probe(index, route)
+            for circuit in standing:
+                circuit.passed_over = True
         return None
 
-    async def wait(self, routes: Sequence[Route], tried: frozenset[int]) -> Pass:
-        """As ``take``, but waits until a route lets a call through."""
-        waited = [name for i, route in enumerate(routes) if i not in tried for name in _names(route)]
-        while (found := self.take(routes, tried)) is None:
-            self.parked += 1
-            circuits = [self._circuits.setdefault(name, _Circuit()) for name in waited]
+    def usable(self, route: Route) -> bool:
+        """Whether ordinary calls may pass."""
+        return not self._circuits.by_name or not self._circuits.states(_names(route))
+
+    async def wait(self, routes: Sequence[Route], order: Sequence[int]) -> Pass:
+        """As ``take``, but waits until a route lets a call through; first come first served."""
+        given = self.take(routes, order)
+        if given is not None:
+            return given
+        circuits = [self._circuits[name] for index in order for name in _names(routes[index])]
+        waiter = _Waiter(routes, order, asyncio.get_running_loop().create_future())
+        self._waiters[waiter] = None
+        for circuit in circuits:
+            circuit.wanted += 1
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                self.lost(waiter.future.result())
+            raise
+        finally:
+            self._waiters.pop(waiter, None)
             for circuit in circuits:
-                circuit.wanted += 1
-            self._tell.set()
-            try:
-                await self._changed.wait()
-            finally:
-                self.parked -= 1
-                for circuit in circuits:
-                    circuit.wanted -= 1
-        return found
+                circuit.wanted -= 1
 
     def is_closed(self, given: Pass) -> bool:
         """Whether the route has closed to ordinary calls since this leave was given."""
-        if not self._circuits or given.probes:
-            return False
-        own = (self._circuits.get(name) for name in _names(given.route))
-        return any(circuit is not None and circuit.state != "closed" for circuit in own)
+        return not given.probes and not self.usable(given.route)
 
-    def closed_for_good(self, routes: Sequence[Route], tried: frozenset[int]) -> Kind | None:
-        """Why an operator must act before any route left can be used; None while one of them may open by itself."""
-        kinds = [self._operator_kind(route) for n, route in enumerate(routes) if n not in tried]
+    def closed_for_good(self, routes: Sequence[Route], order: Sequence[int]) -> Kind | None:
+        """Why an operator must act before any of these routes can be used; None while one may open by itself."""
+        kinds = [self._operator_kind(routes[index]) for index in order]
         return kinds[0] if kinds and None not in kinds else None
 
-    def _operator_kind(self, route: Route) -> Kind | None:
-        for name in _names(route):
-            circuit = self._circuits.get(name)
-            if circuit is not None and circuit.state != "closed" and circuit.kind in _OPERATOR_KINDS:
-                return Kind(circuit.kind)
-        return None
+    def down_s(self, given: Pass) -> float:
+        """How long ago the circuits that this probe tries out opened; 0 for an ordinary call."""
+        return max((self._circuits[name].open_for_ms / 1000 for name in given.probes), default=0.0)
 
-    def saw(self, given: Pass, failure: Failure | None) -> None:
-        """Note what a call showed. An answer of any kind that is not the route's fault counts as well."""
+    # ── after a call ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def saw(self, given: Pass, failure: Failure | None, *, blame: bool = True) -> None:
+        """Note what a call showed. An answer of any kind that is not the route's fault counts as well.
+
+        ``blame`` is false for a call that was cut off early for reasons of its own batch.
+        """
+        if not blame:
+            self.lost(given)
+            return
         route = given.route
         hurts = failure is not None and failure.row.hurts_health
         for name in given.probes:
-            self._circuit(name).probed = "failed" if hurts else "ok"
+            self._circuits[name].probed = "failed" if hurts else "ok"
+            self._tell.set()
         if failure is not None and failure.row.effect is Effect.CLOSE:
             self._open(route.provider.name, failure.kind, route.provider.recheck_s or 0.0)
         elif failure is not None and failure.row.wait is Wait.DAY:
-            limits = route.provider.limits
-            until_s = next_reset_s(self.clock(), limits.reset_hour, limits.reset_zone)
-            self._open(route.provider.name, failure.kind, until_s - self.clock())
-        elif not given.probes:
-            circuit = self._circuit(route.name)
-            circuit.failed += hurts
-            circuit.answered += not hurts
-            if circuit.failed >= OPENS_AFTER and circuit.failed >= circuit.answered:
-                self._tell.set()
-        if given.probes:
+            self._open(route.name, failure.kind, self._day_left_s(route))
+        elif not given.probes and self._circuits[route.name].count(failed=hurts):
+            _log.warning("circuit_opened", circuit=route.name, kind="failing")
             self._tell.set()
 
     def lost(self, given: Pass) -> None:
-        """A call ended without showing anything; its probe is given to another."""
+        """A call was not made, or ended without showing anything; its probe is given to another."""
         for name in given.probes:
-            self._circuit(name).probed = "failed"
+            self._circuits[name].probed = "back"
+            self._tell.set()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _day_left_s(self, route: Route) -> float:
+        limits = route.provider.model_limits.get(route.model, route.provider.limits)
+        now_s = self._clock()
+        return min(_DAY_LOOK_S, next_reset_s(now_s, limits.reset_hour, limits.reset_zone) - now_s)
+
+    def _operator_kind(self, route: Route) -> Kind | None:
+        kinds = (circuit.kind for circuit in self._circuits.states(_names(route)))
+        return next((Kind(kind) for kind in kinds if kind in _OPERATOR_KINDS), None)
 
     def _open(self, name: str, kind: Kind, for_s: float) -> None:
-        circuit = self._circuit(name)
+        circuit = self._circuits[name]
         if circuit.state == "closed":
             _log.warning("circuit_opened", circuit=name, kind=kind.value)
         circuit.state, circuit.kind = "open", kind.value
@@ -169,19 +179,16 @@ class Health:
         self._tell.set()
 
     def _probe(self, index: int, route: Route) -> Pass:
-        probes = tuple(name for name in _names(route) if self._circuit(name).state == "probe")
-        for name in probes:
-            self._circuit(name).state = "open"
-        return Pass(index, route, probes)
-
-    def _circuit(self, name: str) -> _Circuit:
-        circuit = self._circuits.get(name)
-        if circuit is None:
-            circuit = self._circuits[name] = _Circuit()
-        return circuit
+        """Hand a probe out; until it comes back its circuits are open for everyone else."""
+        probes = []
+        for name in _names(route):
+            circuit = self._circuits[name]
+            if circuit.state == "probe":
+                circuit.state = "open"
+                probes.append(name)
+        return Pass(index, route, tuple(probes))
 
     async def _run(self) -> None:
-        script = self.redis.register_script(files("worker").joinpath("health.lua").read_text(encoding="utf-8"))
         while True:
             try:
                 async with asyncio.timeout(_LOOK_S):
@@ -189,50 +196,22 @@ class Health:
             except TimeoutError:
                 pass
             self._tell.clear()
-            await self._speak(script)
-            if self.parked:
-                await asyncio.sleep(_LOOK_S / 4)  # waiting lines ask again at once; Redis is not asked more often
+            try:
+                freed = await self._circuits.speak()
+            except (RedisError, OSError) as error:
+                _log.warning("redis_away", error=type(error).__name__)
+                await asyncio.sleep(_LOOK_S)
+                continue
+            if freed:
+                self._wake()
 
-    async def _speak(self, script: Callable[..., object]) -> None:
-        """Tell Redis what is new, learn how the circuits stand, wake the lines that wait."""
-        asked = {n: c for n, c in self._circuits.items() if c.untold or c.wanted or c.state != "closed"}
-        if not asked:
-            return
-        args: list[object] = [WINDOW_MS, OPENS_AFTER, FIRST_PAUSE_MS, LONGEST_PAUSE_MS, PROBE_LIFE_MS]
-        for circuit in asked.values():
-            args += [
-                circuit.answered,
-                circuit.failed,
-                circuit.opened_by,
-                circuit.opened_for_ms,
-                circuit.probed,
-                int(circuit.wanted > 0 or circuit.state == "closed"),
-            ]
-        told = {name: (c.answered, c.failed, c.opened_by, c.probed) for name, c in asked.items()}
-        try:
-            answers = await script(keys=[keys.circuit(name) for name in asked], args=args)  # type: ignore[misc]
-        except (RedisError, OSError) as error:
-            _log.warning("redis_away", error=type(error).__name__)
-            return
-        for (name, circuit), answer in zip(asked.items(), answers, strict=True):
-            self._learn(name, circuit, told[name], answer[0].decode(), answer[1].decode())
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-
-    def _learn(self, name: str, circuit: _Circuit, told: tuple[int, int, str, str], state: str, kind: str) -> None:
-        answered, failed, opened_by, probed = told
-        circuit.answered -= answered
-        circuit.failed -= failed
-        circuit.opened_by = "" if circuit.opened_by == opened_by else circuit.opened_by
-        circuit.probed = "" if circuit.probed == probed else circuit.probed
-        if state != "closed" and circuit.state == "closed" and not opened_by:
-            _log.warning("circuit_opened", circuit=name, kind=kind)
-        elif state == "closed" and circuit.state != "closed":
-            _log.info("circuit_closed", circuit=name)
-        circuit.state, circuit.kind = state, kind
-
-
-_OPERATOR_KINDS = frozenset({Kind.ACCOUNT_EXHAUSTED.value, Kind.BAD_KEY.value})
+    def _wake(self) -> None:
+        """Hand out what there is, in order of arrival."""
+        for waiter in list(self._waiters):
+            if not waiter.future.done():
+                given = self.take(waiter.routes, waiter.order)
+                if given is not None:
+                    waiter.future.set_result(given)
 
 
 def _names(route: Route) -> tuple[str, str]:

@@ -38,6 +38,7 @@ __all__ = ["ShardEnd", "ShardRunner"]
 _log = logger(__name__)
 _DOCUMENTS_KEPT = 64  #: batch documents kept in memory
 _DRAIN_S = 0.05
+_PARKED = 4  #: lines in memory at the most, as a multiple of those that work
 _LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
 
 
@@ -73,9 +74,13 @@ class ShardRunner:
 
     @property
     def room_lines(self) -> int:
-        """How many more lines this process should open."""
+        """How many more lines this process should open.
+
+        Lines that wait for a closed route do no work, so others may come in beside them, up to a bound on memory.
+        """
         most = self.settings.open_requests or 3 * self.settings.concurrency
-        return most - self.open_lines
+        idle = min(self.dispatcher.health.parked, (_PARKED - 1) * most)
+        return most + idle - self.open_lines
 
     def open_jobs(self) -> set[str]:
         """The queue's names of the shards that this process has open."""
@@ -190,7 +195,9 @@ class ShardRunner:
                 raise
             outcome = _ended(life, batch.ended_by)
         except Exception as error:  # a fault of ours must not sink the shard: the line says so and the rest goes on
-            _log.error("line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, at=_place(error))
+            _log.error(
+                "line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, at=_place(error)
+            )
             outcome = _ended(life, Kind.INTERNAL)
         finally:
             batch.gone()

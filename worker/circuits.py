@@ -1,0 +1,136 @@
+"""The circuits of one process: how each stands as far as it knows, and what it has not told Redis yet.
+
+Comes in: what calls showed, and every few tenths of a second the fleet's answer. Goes out: the state of a circuit at
+once, without asking anybody. ``health`` decides by it and keeps it in step; this file knows no routes and no lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from bucketline import keys
+from worker.logs import logger
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["Circuit", "Circuits", "Pauses"]
+
+_log = logger(__name__)
+
+WINDOW_MS = 10_000  #: failures are counted over this long
+OPENS_AFTER = 5  #: so many failures in the window, and no fewer than answers, open a circuit
+PROBE_LIFE_MS = 120_000  #: a probe that has not come back by then is given to another
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long a failing circuit stays open before a probe: doubling from the first to the longest."""
+
+    first_ms: int = 1_000
+    longest_ms: int = 60_000
+
+
+@dataclass(slots=True)
+class Circuit:
+    """One circuit. ``state`` is "closed", "open", or "probe": a call that tries it out may leave, and is ours."""
+
+    state: str = "closed"
+    kind: str = ""
+    open_for_ms: int = 0  #: since it opened, when the fleet last answered
+    answered: int = 0
+    failed: int = 0
+    opened_by: str = ""
+    opened_for_ms: int = 0
+    probed: str = ""
+    wanted: int = 0  #: lines that wait for it
+    passed_over: bool = False  #: a line went past it to a later route
+
+    @property
+    def untold(self) -> bool:
+        return bool(self.answered or self.failed or self.opened_by or self.probed)
+
+    def count(self, *, failed: bool) -> bool:
+        """Take an ordinary call; True when it has opened the circuit here. The fleet may know better, and says so."""
+        self.answered += not failed
+        self.failed += failed
+        if self.state == "closed" and self.failed >= OPENS_AFTER and self.failed >= self.answered:
+            self.state, self.kind = "open", "failing"
+            return True
+        return False
+
+    def words(self) -> tuple[Any, ...]:
+        """What the script is told: the six of ``health.lua``."""
+        if self.state == "probe" and not self.probed:
+            self.state, self.probed = "open", "back"  # nobody took it: another process may
+        wanted = int(self.wanted > 0 or self.passed_over)
+        self.passed_over = False
+        return (self.answered, self.failed, self.opened_by, self.opened_for_ms, self.probed, wanted)
+
+
+@dataclass(slots=True)
+class Circuits:
+    """All circuits that this process has met."""
+
+    redis: Redis
+    pauses: Pauses
+    by_name: dict[str, Circuit] = field(default_factory=dict)
+    _script: Callable[..., Any] | None = None
+
+    def __getitem__(self, name: str) -> Circuit:
+        circuit = self.by_name.get(name)
+        if circuit is None:
+            circuit = self.by_name[name] = Circuit()
+        return circuit
+
+    def states(self, names: Sequence[str]) -> list[Circuit]:
+        """Those of the named circuits that are not closed."""
+        known = (self.by_name.get(name) for name in names)
+        return [circuit for circuit in known if circuit is not None and circuit.state != "closed"]
+
+    async def speak(self) -> bool:
+        """Tell Redis what is new and learn how the circuits stand; True when any lets calls through that did not.
+
+        Raises RedisError and OSError; what was to be told is kept then.
+        """
+        asked = {n: c for n, c in self.by_name.items() if c.untold or c.wanted or c.state != "closed"}
+        if not asked:
+            return False
+        if self._script is None:
+            text = files("worker").joinpath("health.lua").read_text(encoding="utf-8")
+            self._script = self.redis.register_script(text)
+        args: list[Any] = [
+            WINDOW_MS,
+            OPENS_AFTER,
+            self.pauses.first_ms,
+            self.pauses.longest_ms,
+            max(PROBE_LIFE_MS, self.pauses.longest_ms),
+        ]
+        told = {name: circuit.words() for name, circuit in asked.items()}
+        for words in told.values():
+            args += words
+        answers = await self._script(keys=[keys.circuit(name) for name in asked], args=args)
+        freed = False
+        for (name, circuit), (state, kind, _, age_ms) in zip(asked.items(), answers, strict=True):
+            freed |= _learn(name, circuit, told[name], state.decode(), kind.decode())
+            circuit.open_for_ms = int(age_ms)
+        return freed
+
+
+def _learn(name: str, circuit: Circuit, told: tuple[Any, ...], state: str, kind: str) -> bool:
+    answered, failed, opened_by, _, probed, _ = told
+    circuit.answered -= answered
+    circuit.failed -= failed
+    circuit.probed = "" if circuit.probed == probed else circuit.probed
+    if circuit.opened_by != opened_by:
+        return False  # it was opened here meanwhile: the answer is older than that
+    circuit.opened_by = ""
+    before, circuit.state, circuit.kind = circuit.state, state, kind
+    if state == "closed" and before != "closed":
+        _log.info("circuit_closed", circuit=name)
+    elif state != "closed" and before == "closed":
+        _log.warning("circuit_opened", circuit=name, kind=kind)
+    return state not in ("open", before)
