@@ -8,7 +8,7 @@
 | bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | they follow the clock           |
 | bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
-| bl:source:DIGEST       | string | submit              | submit             | 30 days              | the same file may run again     |
+| bl:source:DIGEST       | string | submit, inbox       | submit, inbox      | 30 days after a look | the outbox tells of inbox files |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
 | bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
 | bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |

@@ -45,15 +45,15 @@ class Sign:
 
 
 @contextlib.asynccontextmanager
-async def signs_of_life(redis: Redis, batch_id: str, clock: Callable[[], float]) -> AsyncIterator[Sign]:
+async def signs_of_life(redis: Redis, batch_id: str) -> AsyncIterator[Sign]:
     """Show that a submit is under way, until the block ends.
 
     A producer that is killed leaves its sign, and so does one that ends with ``keep`` set: by it the sweep finds a
     batch whose work was never queued.
     """
     sign = Sign()
-    await redis.zadd(keys.SUBMITTING, {batch_id: clock()})
-    beat = asyncio.create_task(_beat(redis, batch_id, clock), name="signs-of-life")
+    await _show(redis, batch_id)
+    beat = asyncio.create_task(_beat(redis, batch_id), name="signs-of-life")
     try:
         yield sign
     finally:
@@ -64,20 +64,29 @@ async def signs_of_life(redis: Redis, batch_id: str, clock: Callable[[], float])
                 await redis.zrem(keys.SUBMITTING, batch_id)
 
 
-async def _beat(redis: Redis, batch_id: str, clock: Callable[[], float]) -> None:
+async def _beat(redis: Redis, batch_id: str) -> None:
     while True:
         await asyncio.sleep(_BEAT_S)
         with contextlib.suppress(RedisError, OSError):
-            await redis.zadd(keys.SUBMITTING, {batch_id: clock()})
+            await _show(redis, batch_id)
+
+
+async def _show(redis: Redis, batch_id: str) -> None:
+    await redis.zadd(keys.SUBMITTING, {batch_id: await _redis_time_s(redis)})
+
+
+async def _redis_time_s(redis: Redis) -> float:
+    """Redis' own clock: producers on machines whose clocks differ must not take each other for dead."""
+    seconds, micros = await redis.time()
+    return float(seconds) + float(micros) / 1e6
 
 
 class Claims:
     """Claims on sources, fleet-wide."""
 
-    def __init__(self, redis: Redis, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(self, redis: Redis, store: Store) -> None:
         self._redis = redis
         self._store = store
-        self._clock = clock
 
     async def take(self, digest: str, batch_id: str, *, over: Callable[[str], bool] = lambda _: False) -> str | None:
         """Claim a source for a batch; None when it is ours, else the holder (a batch id, or a refusal).
@@ -133,7 +142,7 @@ class Claims:
     async def _stands(self, batch_id: str) -> bool:
         """Whether the holder is a batch, or is about to become one."""
         seen_s = await self._redis.zscore(keys.SUBMITTING, batch_id)
-        if seen_s is not None and self._clock() - seen_s < _DEAD_S:
+        if seen_s is not None and await _redis_time_s(self._redis) - seen_s < _DEAD_S:
             return True
         return await self.is_batch(batch_id)
 

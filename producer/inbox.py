@@ -80,7 +80,7 @@ class Inbox:
         self._env = env
         self._clock = clock
         self._monotonic = monotonic
-        self._claims = Claims(redis, store, clock)
+        self._claims = Claims(redis, store)
         self._still = Stillness(settings.inbox.settle_s)
         self.nudge = asyncio.Event()  #: set to have the inbox looked at now
         self._known: set[str] = set()  #: digests of versions that need no further look
@@ -159,7 +159,7 @@ class Inbox:
         async with self._room:
             try:
                 batch_id = new_batch_id()
-                async with signs_of_life(self._redis, batch_id, self._clock) as sign:
+                async with signs_of_life(self._redis, batch_id) as sign:
                     if await self._claims.take(digest, batch_id, over=_refusal_of_before(stat)) is None:
                         await self._claimed(stat, digest, batch_id, sign)
             except Replaced as error:

@@ -62,10 +62,10 @@ async def submit(
     writer = BatchWriter(store, settings, judge, Handling(strict, number_duplicates, source_name), clock)
     batch_id = new_batch_id()
     try:
-        async with signs_of_life(redis, batch_id, clock) as sign:
+        async with signs_of_life(redis, batch_id) as sign:
             if idempotency_key is None:
                 return await make_batch(batch_id, source, writer, redis, sign)
-            claims = Claims(redis, store, clock)
+            claims = Claims(redis, store)
             digest = source_digest("idempotency", idempotency_key)
             other = await _claimed(claims, digest, batch_id, store)
             if other is not None:
