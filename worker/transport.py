@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from bucketline.catalog import Provider
@@ -70,7 +72,7 @@ class Transport:
             trace_request_ctx=trace,
         ) as response:
             body = await response.read()
-            return Reply(response.status, response.headers, body)
+            return Reply(response.status, _dated(response.headers), body)
 
     def _session(self, provider: Provider) -> aiohttp.ClientSession:
         key = (provider.proxy, provider.ca_file)
@@ -108,6 +110,15 @@ class _Traced(SimpleNamespace):
 
 async def _mark_reused(_session: Any, context: SimpleNamespace, _params: Any) -> None:
     context.reused = True
+
+
+def _dated(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Where a server tells no time, that of receipt stands for it (RFC 9110, 6.6.1): waits told as dates need one."""
+    if "Date" in headers:
+        return headers
+    dated = CIMultiDict(headers)
+    dated["Date"] = formatdate(usegmt=True)
+    return dated
 
 
 def _context(ca_file: str) -> ssl.SSLContext:
