@@ -8,10 +8,10 @@ many calls may run at once is decided before it is asked. The only file that ope
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -26,7 +26,9 @@ from worker.providers.base import Call, Reply
 __all__ = ["Transport"]
 
 _MOST_BYTES = 256 * 1024 * 1024  #: an answer larger than this is not one
-_KEEP_ALIVE_S = 14.0  #: below the 15 s after which common servers close idle connections
+_ONE_WRITE_BYTES = 1 << 20  #: larger bodies leave piece by piece, so that the loop is not held up
+_KEEP_ALIVE_S = 4.0  #: below the 5 s after which common servers close idle connections
+_IDLE_S = 120.0  #: a stream that has begun and says nothing for so long has died; its pings come far more often
 
 
 class Transport:
@@ -45,34 +47,26 @@ class Transport:
     async def send(self, call: Call, provider: Provider, timeout_s: float) -> Reply | Failure:
         """Send one call; returns within ``timeout_s`` whatever the peer does.
 
-        The wall stands outside the client, so that no stuck socket outlives it. A pooled connection that the server
-        had closed meanwhile is replaced once: nothing was processed then, since the server never read a byte.
+        The wall stands outside the client, so that no stuck socket, slow body or endless stream outlives it. Nothing
+        is sent twice here: where a connection breaks off, nobody can tell whether the provider has read the call.
         """
-        fresh = SimpleNamespace(reused=False)
         try:
             async with asyncio.timeout(timeout_s):
-                try:
-                    return await self._exchange(call, provider, fresh)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    if not fresh.reused or isinstance(error, aiohttp.ClientConnectorError):
-                        raise
-                    return await self._exchange(call, provider, SimpleNamespace(reused=False))
+                return await self._exchange(call, provider)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return _failure(error)
 
-    async def _exchange(self, call: Call, provider: Provider, trace: SimpleNamespace) -> Reply:
+    async def _exchange(self, call: Call, provider: Provider) -> Reply:
         session = self._session(provider)
         async with session.request(
             call.method,
             URL(call.url, encoded=True),  # as it was written and, for some providers, signed
-            data=call.body,
+            data=call.body if len(call.body) <= _ONE_WRITE_BYTES else io.BytesIO(call.body),
             headers=call.headers,
             allow_redirects=False,
             proxy=provider.proxy,
-            trace_request_ctx=trace,
         ) as response:
-            body = await response.read()
-            return Reply(response.status, _dated(response.headers), body)
+            return Reply(response.status, _dated(response.headers), await _whole(response, stream=call.stream))
 
     def _session(self, provider: Provider) -> aiohttp.ClientSession:
         key = (provider.proxy, provider.ca_file)
@@ -88,28 +82,31 @@ class Transport:
             keepalive_timeout=_KEEP_ALIVE_S,
             ssl=_context(ca_file) if ca_file else True,
         )
-        trace = aiohttp.TraceConfig(trace_config_ctx_factory=_Traced)
-        trace.on_connection_reuseconn.append(_mark_reused)
         return aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=32768,
             max_line_size=32768,
-            trace_configs=[trace],
             auto_decompress=True,
         )
 
 
-class _Traced(SimpleNamespace):
-    """aiohttp builds one for each call; it is the one that ``send`` handed over."""
-
-    def __new__(cls, trace_request_ctx: SimpleNamespace) -> SimpleNamespace:  # type: ignore[misc]
-        return trace_request_ctx
-
-
-async def _mark_reused(_session: Any, context: SimpleNamespace, _params: Any) -> None:
-    context.reused = True
+async def _whole(response: aiohttp.ClientResponse, *, stream: bool) -> bytes:
+    """The body, decompressed. Raises ClientPayloadError where it is larger than any answer, TimeoutError where it died."""
+    if (response.content_length or 0) > _MOST_BYTES:
+        raise aiohttp.ClientPayloadError
+    blocks: list[bytes] = []
+    size = 0
+    async with asyncio.timeout(None) as idle:
+        async for block in response.content.iter_any():
+            size += len(block)
+            if size > _MOST_BYTES:
+                raise aiohttp.ClientPayloadError
+            blocks.append(block)
+            if stream:
+                idle.reschedule(asyncio.get_running_loop().time() + _IDLE_S)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 def _dated(headers: Mapping[str, str]) -> Mapping[str, str]:
