@@ -10,8 +10,10 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
+import botocore.loaders
 import pytest
 
 from bucketline.store import Store, open_store
@@ -39,22 +41,51 @@ def gate(s3_server: str) -> Iterator[Gate]:
         yield gate
 
 
-@pytest.fixture
-def bucket_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """A new bucket at an endpoint, and the SDK's usual variables set to it; returns its address with a prefix."""
+@pytest.fixture(scope="session", autouse=True)
+def one_loader() -> Iterator[None]:
+    """The SDK reads its descriptions of services once for all sessions: half of these tests' time."""
+    loader = botocore.loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.loaders.create_loader", lambda *_: loader)
+        yield
 
-    def make(endpoint: str, access_key: str = "testing", secret_key: str = "testing") -> str:
+
+@pytest.fixture(scope="session")
+def make_bucket() -> Iterator[Callable[[str, str, str], str]]:
+    """A bucket nobody has used, at an endpoint."""
+    clients: dict[str, Any] = {}
+
+    def make(endpoint: str, access_key: str, secret_key: str) -> str:
+        if endpoint not in clients:
+            session = boto3.session.Session(access_key, secret_key, region_name="us-east-1")
+            clients[endpoint] = session.client("s3", endpoint_url=endpoint)
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        clients[endpoint].create_bucket(Bucket=name)
+        return name
+
+    yield make
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture
+def bucket_at(make_bucket: Callable[[str, str, str], str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A new bucket, and the SDK's usual variables set to it, perhaps by way of a gate; returns its address."""
+
+    def make(endpoint: str, access_key: str = "testing", secret_key: str = "testing", gate: Gate | None = None) -> str:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-        name = f"bucket-{uuid.uuid4().hex[:12]}"
-        client = boto3.session.Session().client("s3")  # the default session keeps the first credentials it saw
-        client.create_bucket(Bucket=name)
-        client.close()
-        return f"s3://{name}/some prefix/+%"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", gate.address if gate else endpoint)
+        return f"s3://{make_bucket(endpoint, access_key, secret_key)}/some prefix/+%"
 
     return make
+
+
+@pytest.fixture
+def gated_address(bucket_at: Callable[..., str], s3_server: str, gate: Gate) -> str:
+    """A new bucket behind the gate."""
+    return bucket_at(s3_server, gate=gate)
 
 
 @pytest.fixture(params=["folder", "moto", "strict", "seaweedfs"])
@@ -71,11 +102,10 @@ async def store(
         address = str(tmp_path / "store")
     elif kind == "seaweedfs":
         address = bucket_at(request.getfixturevalue("seaweed"), ACCESS_KEY, SECRET_KEY)
+    elif kind == "strict":
+        address = request.getfixturevalue("gated_address")
     else:
-        endpoint = request.getfixturevalue("s3_server")
-        address = bucket_at(endpoint)
-        if kind == "strict":
-            os.environ["AWS_ENDPOINT_URL_S3"] = request.getfixturevalue("gate").address
+        address = bucket_at(request.getfixturevalue("s3_server"))
     store = open_store(address)
     yield store
     await store.close()
@@ -103,12 +133,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def gated(
-    gate: Gate, bucket_at: Callable[..., str], clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[S3Store]:
+async def gated(gated_address: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Store]:
     """A bucket behind the gate, with injected time: ours, and the SDK's own between its own tries."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    options = read_s3_address(bucket_at(gate.address))
+    options = read_s3_address(gated_address)
     store = S3Store(options, patience=Patience(total_s=60, clock=clock, sleep=clock.sleep, dice=lambda: 1.0))
     yield store
     await store.close()

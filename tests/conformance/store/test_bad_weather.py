@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -74,10 +73,10 @@ async def test_a_full_store_says_so(gated: S3Store, gate: Gate, status: int, cod
 
 
 async def test_a_store_that_never_answered_is_not_waited_for_long(
-    bucket_at: Callable[..., str], gate: Gate, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    gated_address: str, gate: Gate, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    options = read_s3_address(bucket_at(gate.address) + "?endpoint=http://127.0.0.1:9")
+    options = read_s3_address(gated_address + "?endpoint=http://127.0.0.1:9")
     patience = Patience(total_s=300, clock=clock, sleep=clock.sleep, dice=lambda: 1.0)
     store = S3Store(options, patience=patience)
     with pytest.raises(StoreUnavailable, match=r"http://127\.0\.0\.1:9 .* could not be reached .*AWS_ENDPOINT_URL_S3"):
@@ -90,11 +89,10 @@ async def test_a_store_that_never_answered_is_not_waited_for_long(
     await store.close()
 
 
-async def test_no_credentials_is_a_sentence(bucket_at: Callable[..., str], gate: Gate, monkeypatch: Any) -> None:
-    address = bucket_at(gate.address)
+async def test_no_credentials_is_a_sentence(gated_address: str, gate: Gate, monkeypatch: Any) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    store = open_store(address)
+    store = open_store(gated_address)
     with pytest.raises(StoreUnavailable, match=r"no credentials .* set AWS_ACCESS_KEY_ID"):
         await store.check()
     await store.close()
@@ -174,9 +172,9 @@ def _uploads(store: S3Store) -> list[Any]:
         client.close()
 
 
-def test_the_gate_refuses_what_strict_stores_refuse(gate: Gate, bucket_at: Callable[..., str]) -> None:
+def test_the_gate_refuses_what_strict_stores_refuse(gate: Gate, gated_address: str) -> None:
     """The judge can say no: the SDK as it comes does not get through."""
-    bucket = bucket_at(gate.address).split("/")[2]
+    bucket = gated_address.split("/")[2]
     client = boto3.session.Session().client("s3")
     with pytest.raises(client.exceptions.ClientError, match="NotImplemented"):
         client.put_object(Bucket=bucket, Key="k", Body=b"x")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +15,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-async def test_every_new_object_asks_for_the_named_encryption(
-    bucket_at: Callable[..., str], gate: Gate, s3_client: Any
-) -> None:
+async def test_every_new_object_asks_for_the_named_encryption(gated_address: str, gate: Gate, s3_client: Any) -> None:
     """A bucket policy refuses what does not, multipart and copies too."""
-    address = bucket_at(gate.address)
-    store = open_store(f"{address}?sse=aws:kms&sse_kms_key_id=alias/ours")
+    store = open_store(f"{gated_address}?sse=aws:kms&sse_kms_key_id=alias/ours")
     assert isinstance(store, S3Store)
     await store.put("small", b"x")
     async with store.writer("large") as writer:
@@ -37,7 +32,7 @@ async def test_every_new_object_asks_for_the_named_encryption(
 async def test_a_small_object_is_one_put_and_a_large_one_equal_parts(gated: S3Store, gate: Gate) -> None:
     async with gated.writer("small") as writer:
         await writer.write(bytes(8 * MIB - 1))
-    assert gate.seen - Counter(["CreateBucket"]) == {"PutObject": 1}
+    assert dict(gate.seen) == {"PutObject": 1}
     async with gated.writer("large") as writer:
         for _ in range(17):
             await writer.write(bytes(MIB))
@@ -69,12 +64,10 @@ async def test_a_store_that_cannot_copy_parts_is_served_all_the_same(gated: S3St
     assert await gated.get("to") == await gated.get("from")
 
 
-async def test_checksums_where_wanted_are_named_again_at_the_end(
-    bucket_at: Callable[..., str], gate: Gate, s3_client: Any
-) -> None:
+async def test_checksums_where_wanted_are_named_again_at_the_end(gated_address: str, gate: Gate) -> None:
     """AWS makes one for every part, and refuses a completing call that does not repeat them."""
     gate.strict = False
-    store = open_store(bucket_at(gate.address) + "?checksums=when_supported")
+    store = open_store(gated_address + "?checksums=when_supported")
     async with store.writer("k") as writer:
         await writer.write(bytes(9 * MIB))
     assert gate.completed[-1].count(b"<ChecksumCRC") == 2
