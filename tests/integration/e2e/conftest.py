@@ -26,7 +26,12 @@ class Command:
 
     def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.line(arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=LIMIT_S
+            self.line(arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
@@ -36,14 +41,15 @@ class Command:
         return json.loads(self.run(*arguments, code=code).stdout)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.line(arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / f"stderr-{os.urandom(3).hex()}").open("w"),
-            text=True,
-        )
+        with (self.folder / f"stderr-{os.urandom(3).hex()}").open("w") as errors:
+            return subprocess.Popen(
+                self.line(arguments),
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                text=True,
+            )
 
     def line(self, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "worker.cli", *arguments]
