@@ -52,7 +52,7 @@ headers = st.dictionaries(
     ),
     max_size=4,
 )
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def check(wire: str, form: Form, answer: Reply) -> None:
@@ -87,7 +87,7 @@ def test_any_json(wire: str, form: Form, status: int, named: dict[str, str], bod
     check(wire, form, Reply(status, CIMultiDict(named), json.dumps(body).encode()))
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(BODIES), forms, statuses, st.data())
 def test_a_real_body_with_one_member_gone_odd(one: Sample, form: Form, status: int, data: st.DataObject) -> None:
     body = copy.deepcopy(one.document["body"])
@@ -106,7 +106,7 @@ def walk(value: Any) -> Any:
         yield from walk(inner)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(WIRES), forms, st.sampled_from(STREAMS), st.data())
 def test_a_stream_cut_or_bitten_anywhere(wire: str, form: Form, stream: bytes, data: st.DataObject) -> None:
     cut = stream[: data.draw(st.integers(0, len(stream)))]
@@ -117,7 +117,7 @@ def test_a_stream_cut_or_bitten_anywhere(wire: str, form: Form, stream: bytes, d
 
 @pytest.mark.parametrize("form", list(Form))
 @pytest.mark.parametrize("wire", WIRES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_line_of_any_shape_is_a_call_or_a_named_refusal(wire: str, form: Form, data: st.DataObject) -> None:
     """A body may be wrong in ways that only a provider would tell; writing it for another wire must not be the place

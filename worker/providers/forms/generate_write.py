@@ -176,12 +176,16 @@ def _response(result: ToolResult, names: Mapping[str, str], lost: list[str]) -> 
             response = loads(text)
         except ValueError:
             response = None
-    if not isinstance(response, dict):
+    if not isinstance(response, dict) or _reads_as_wrapped(response):
         response = {"error" if result.is_error else "output": text}
     name = result.name or names.get(result.id, "")
     if not name:
         lost.append("a tool result without its call")
     return {"id": result.id, "name": name or "tool", "response": response}
+
+
+def _reads_as_wrapped(response: dict[str, Any]) -> bool:
+    return len(response) == 1 and any(isinstance(response.get(key), str) for key in ("output", "error"))
 
 
 def _media(media: Media, lost: list[str]) -> dict[str, Any]:
