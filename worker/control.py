@@ -18,6 +18,7 @@ from bucketline.batch import BatchDocument, State
 from bucketline.failure import Kind
 from bucketline.ledger import Flags, Ledger
 from worker.logs import logger
+from worker.tasks import end_tasks
 
 __all__ = ["Control", "OpenBatch"]
 
@@ -83,9 +84,7 @@ class Control:
         self._task = asyncio.create_task(self._run(), name="control")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def open(self, document: BatchDocument) -> OpenBatch:
         """Count one more open shard of a batch; its flags are fresh when this returns."""

@@ -21,6 +21,7 @@ from bucketline.failure import Effect, Failure, Kind, Wait
 from worker.circuits import Circuits, Pauses
 from worker.daily import next_reset_s
 from worker.logs import logger
+from worker.tasks import end_tasks
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -71,9 +72,7 @@ class Health:
         self._task = asyncio.create_task(self._run(), name="health")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     # ── before a call ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from bucketline import keys
 from bucketline.catalog import Limits
 from worker.permits import Books, Permit
+from worker.tasks import end_tasks
 from worker.waiters import Waiter, Waiters
 
 __all__ = ["BudgetExhausted", "Lane", "Office", "budget_scope", "scope_keys"]
@@ -83,8 +84,7 @@ class Lane:
         self._wake.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=grace_s)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     def push(self, waiter: Waiter) -> None:
         self.waiters.push(waiter)

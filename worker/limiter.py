@@ -28,6 +28,7 @@ from worker.lane import BudgetExhausted, Lane, budget_scope
 from worker.permits import Permit
 from worker.ratelimits import Reading, read_limits
 from worker.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
+from worker.tasks import end_tasks
 from worker.waiters import Waiter
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ class Gate:
 
     async def close(self) -> None:
         """Settle what has ended, give the leases back, stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     async def admit(self, scopes: Scopes, demand: Demand, *, batch_id: str = "", priority: int = 0) -> Permit:

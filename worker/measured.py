@@ -22,6 +22,7 @@ from bucketline.measured import HALF_LIFE_S, Measured, bucket_of, measured_of
 from bucketline.usage import Usage
 from worker.logs import logger
 from worker.routing import RouteFacts
+from worker.tasks import end_tasks
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -69,9 +70,7 @@ class Measurements:
 
     async def close(self) -> None:
         """Tell what is new, then stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
             await self.tell()
 
     def note(self, route: Route, latency_s: float, usage: Usage | None, failure: Failure | None) -> None:

@@ -33,6 +33,7 @@ from worker.recover import recover
 from worker.shard import ShardEnd
 from worker.sweep import Sweep
 from worker.take import choose
+from worker.tasks import end_tasks
 
 __all__ = ["LineWorker", "WorkerSettings", "open_engine", "serve"]
 
@@ -137,10 +138,7 @@ async def serve(engine: Engine, stop: asyncio.Event) -> None:
     finally:
         engine.stopping.set()
         await engine.runner.drained()
-        line.cancel()
-        for task in helpers:
-            task.cancel()
-        await asyncio.gather(line, *helpers, return_exceptions=True)
+        await end_tasks(line, *helpers)
         await leases.farewell()
 
 
@@ -155,8 +153,7 @@ async def _line(engine: Engine) -> None:
         except (RedisError, OSError) as error:
             _log.warning("redis_away", error=type(error).__name__)
         finally:
-            if worker.main_task is not None:
-                worker.main_task.cancel()
+            await end_tasks(worker.main_task)
         delay_s = 0.1 if time.monotonic() - began > 10 else min(2.0, 2 * delay_s)
         await asyncio.sleep(delay_s)
 

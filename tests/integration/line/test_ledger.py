@@ -52,7 +52,9 @@ async def test_the_first_outcome_of_a_line_counts_whoever_brings_it(ledger: Ledg
     assert await record(ledger, 0, 1, 2, mark="first") == ()
     assert await record(ledger, 0, 2, 3, mark="second") == (0,)
     assert [entry.encoded for entry in await ledger.unsealed("batch_a", 0)] == [
-        b'{"by":"first","line":1}', b'{"by":"first","line":2}', b'{"by":"second","line":3}',
+        b'{"by":"first","line":1}',
+        b'{"by":"first","line":2}',
+        b'{"by":"second","line":3}',
     ]
     progress = await ledger.progress("batch_a")
     assert progress is not None
