@@ -35,7 +35,7 @@ _LEAST_PART_BYTES = 8 * MIB
 _MOST_PARTS = 10_000
 _STEPS = ((4_000, 1), (8_000, 4), (_MOST_PARTS, 16))  # up to this part, so many times the least
 _IN_FLIGHT = 2
-_LANDING_S = 90.0  # longer than a call's own time limits
+_LANDING_S = 20.0  # how long an abort waits for what is on its way; a store that hangs must not hold up a stop
 
 
 def part_bytes(number: int, expect_bytes: int | None = None) -> int:
@@ -66,6 +66,7 @@ class S3Writer:
         self._size_bytes = 0
         self._digest: hashlib._Hash | None = hashlib.sha256()
         self._upload_id: str | None = None
+        self._opening: asyncio.Future[str] | None = None
         self._mark = new_mark()
         self._parts: list[asyncio.Task[dict[str, Any]]] = []
         self._sources: dict[str, Stat] = {}
@@ -131,11 +132,15 @@ class S3Writer:
         """Undo: called for any exception, cancellation too, and finished even when cancelled again."""
         for part in self._parts:
             part.cancel()
-        if self._upload_id is not None:
-            await asyncio.shield(asyncio.ensure_future(self._abort({**self._name, "UploadId": self._upload_id})))
+        if self._opening is not None:
+            await asyncio.shield(asyncio.ensure_future(self._abort(self._opening)))
 
-    async def _abort(self, upload: dict[str, Any]) -> None:
+    async def _abort(self, opening: asyncio.Future[str]) -> None:
         await asyncio.gather(*self._parts, return_exceptions=True)
+        try:
+            upload: dict[str, Any] = {**self._name, "UploadId": await asyncio.wait_for(opening, _LANDING_S)}
+        except (StoreError, TimeoutError):
+            return  # never opened
 
         def abort(client: S3Client) -> None:
             self._gate.shut()
@@ -192,10 +197,15 @@ class S3Writer:
             if part.done():
                 part.result()  # a lost part ends the writing now, not at the end
         if self._upload_id is None:
-            making = self._name | self._store.making(self._metadata, self._content_type, self._mark)
-            opened = await self._calls.call(lambda client: client.create_multipart_upload(**making), self._key)
-            self._upload_id = opened["UploadId"]
+            # Shielded: whoever cancels us here must still learn which upload to abort.
+            self._opening = asyncio.ensure_future(self._open())
+            self._upload_id = await asyncio.shield(self._opening)
         return {**self._name, "UploadId": self._upload_id, "PartNumber": len(self._parts) + 1}
+
+    async def _open(self) -> str:
+        making = self._name | self._store.making(self._metadata, self._content_type, self._mark)
+        opened = await self._calls.call(lambda client: client.create_multipart_upload(**making), self._key)
+        return opened["UploadId"]
 
     def _launch(self, part: Mapping[str, Any], send: Callable[[S3Client], dict[str, Any]]) -> None:
         number = part["PartNumber"]

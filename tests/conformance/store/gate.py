@@ -31,6 +31,8 @@ class Weather:
     code: str = "SlowDown"
     lose: bool = False  #: let the server do it, then hang up without an answer
     cut_after: int = -1  #: hang up after so many bytes of the body
+    hold: threading.Event | None = None  #: let the server do it, but answer only when this is set
+    held: threading.Event = field(default_factory=threading.Event)  #: set when the server has done it
 
 
 @dataclass
@@ -164,6 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
             data = answer.read()
         finally:
             connection.close()
+        if weather and weather.hold:
+            weather.held.set()
+            weather.hold.wait(30)
         if weather and weather.lose:
             return self.hang_up()
         self.send_response(answer.status)

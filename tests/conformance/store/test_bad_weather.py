@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import boto3
@@ -158,6 +159,31 @@ async def test_a_cancelled_upload_is_aborted_after_its_last_part_has_landed(gate
     task = asyncio.create_task(write())
     await begun.wait()
     task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gate.seen["AbortMultipartUpload"] == 1
+    assert _uploads(gated) == []
+
+
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart"])
+async def test_a_cancellation_waits_for_what_is_on_its_way(gated: S3Store, gate: Gate, operation: str) -> None:
+    """An upload whose name was not yet known, or a part that lands after the abort, would stay."""
+    held = Weather(operation, times=1, hold=threading.Event())
+    gate.weather.append(held)
+
+    async def write() -> None:
+        async with gated.writer("k") as writer:
+            await writer.write(DATA)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(write())
+    await asyncio.to_thread(held.held.wait, 30)
+    task.cancel()
+    await asyncio.wait({task}, timeout=0.05)
+    assert not task.done()
+    assert gate.seen["AbortMultipartUpload"] == 0
+    assert held.hold is not None
+    held.hold.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert gate.seen["AbortMultipartUpload"] == 1
