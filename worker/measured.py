@@ -70,7 +70,8 @@ class Measurements:
 
     async def close(self) -> None:
         """Tell what is new, then stop."""
-        await end_tasks(self._task)
+        if self._task is not None:
+            await end_tasks(self._task)
             await self.tell()
 
     def note(self, route: Route, latency_s: float, usage: Usage | None, failure: Failure | None) -> None:
