@@ -18,7 +18,7 @@ from bucketline import keys
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["Circuit", "read_circuits", "resume"]
+__all__ = ["Circuit", "read_all_circuits", "read_circuits", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,14 @@ async def read_circuits(redis: Redis, names: Sequence[str]) -> dict[str, Circuit
                 name, kind.decode(), until / 1e6 if until else None, probing, opened / 1e6 if opened else None
             )
     return found
+
+
+async def read_all_circuits(redis: Redis) -> list[Circuit]:
+    """Every open circuit, by name. Looks through the whole of Redis: for people, never for the line."""
+    prefix = keys.circuit("").encode()
+    names = sorted({raw.removeprefix(prefix).decode() async for raw in redis.scan_iter(prefix + b"*", count=1000)})
+    found = await read_circuits(redis, names) if names else {}
+    return list(found.values())
 
 
 async def resume(redis: Redis, name: str) -> bool:

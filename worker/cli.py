@@ -40,6 +40,7 @@ VERBS = (
     "worker.commands.inbox",
     "worker.commands.work",
     "worker.commands.limits",
+    "worker.commands.circuits",
     "worker.commands.doctor",
 )
 _INTERNAL = 70
