@@ -17,7 +17,7 @@ __all__ = ["bad_weather", "fair_weather"]
 
 _NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 _RATES: Final[Mapping[Fault, float]] = {
-    Fault.LIMITED: 0.03, Fault.ERROR_500: 0.01, Fault.ERROR_503: 0.007, Fault.OVERLOADED: 0.003,
+    Fault.LIMITED: 0.003, Fault.ERROR_500: 0.01, Fault.ERROR_503: 0.007, Fault.OVERLOADED: 0.003,
     Fault.DROPPED: 0.006, Fault.LOST: 0.004, Fault.BROKEN: 0.005,
 }  # fmt: skip
 _BAD: Final = Weather(_RATES, latency_s=0.6, sigma=0.4, tail=0.03, tail_alpha=1.2, max_latency_s=8.0)
