@@ -2,7 +2,7 @@
 
 Comes in: a line of any form, its route and, where there is one, a Bedrock API key; then the reply. Goes out: the call,
 unsigned (``credentials`` signs it), and the answer in the line's form or the failure. No form of a line is Converse,
-so each is translated. Bedrock streams in a binary framing that is not needed here: its calls are never cut for silence.
+so each is translated. Bedrock streams in a binary framing of its own; calls here are not streamed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _MOST_CHARS = 300
 _MOST_BODY_BYTES = 64 * 1024
 _GONE = "…"
 _KEYS = re.compile(
-    r"(?:sk|pk|rk|gsk|xai|hf|llmgtwy|tgp|nvapi|sess|ak)[-_][\w*.\-]{6,}"  # OpenAI and those who write keys likewise
+    r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai|hf|llmgtwy|tgp|nvapi|sess|ak)[-_][\w*.\-]{6,}"  # OpenAI and those who write keys likewise
     r"|AIza[\w*\-]{10,}|ya29\.[\w.\-]+|(?:AKIA|ASIA)[A-Z0-9]{12,}|eyJ[\w\-]{10,}\.[\w\-.]+"
     r"|(?<=[Bb]earer )[^\s\"']{8,}"
     r"|(?<=[Kk]ey provided: )[^\s\"',]{4,}|(?<=[Kk]ey = )[^\s\"',]{4,}|(?<=[Kk]ey: )[^\s\"',]{8,}|(?<=[Tt]oken: )[^\s\"',]{8,}"

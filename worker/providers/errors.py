@@ -49,24 +49,26 @@ _MEANS: Mapping[Kind, tuple[str, ...]] = {
 #: a type, code or exception name that means one thing at every status
 WORDS: Mapping[str, Kind] = MappingProxyType({word: kind for kind, words in _MEANS.items() for word in words})
 _MONEY_WORDS = frozenset(_MONEY)
+# Anchored, because a message may go on to quote the prompt, and this row closes the route for everyone.
 _MONEY_SENTENCE = re.compile(
-    r"credit balance is too low|specified \w* ?API usage limits|Budget has been exceeded"
-    r"|insufficient (?:account )?(?:balance|credits?)|account balance",
+    r"(?:Your )?credit balance is too low|You have reached your specified (?:\w+ )?API usage limits"
+    r"|Budget has been exceeded|(?:Organization has )?insufficient (?:account )?(?:balance|credits?)",
     re.IGNORECASE,
 )
+_EMPTY_BALANCE = re.compile(r"\baccount balance\b|insufficient balance", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"maximum context length|context (?:window|length|size)|prompt is too long|exceed\w* model token limit"
     r"|input token count .{0,40}exceeds|too many (?:input )?tokens? in|input is too long",
     re.IGNORECASE,
 )
-_DEAD_ACCOUNT = re.compile(
-    r"reported as leaked|suspended|project is archived|API key (?:not valid|expired)", re.IGNORECASE
-)
+_DEAD_ACCOUNT = re.compile(r"reported as leaked|suspended|API key (?:not valid|expired)", re.IGNORECASE)
+_DEAD_KEY = re.compile(r"API key (?:not valid|expired)", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"\bmodel\b.{0,200}\bnot (?:supported|found|exist)|\bdoes not exist\b.{0,40}\bmodel\b", re.IGNORECASE | re.DOTALL
 )
 _DAY = re.compile(r"\b(?:TPD|RPD)\b|per day|\bdaily\b", re.IGNORECASE)
 _SOON_S = 3600.0
+_MONEY_STATUSES = frozenset({0, 400, 403, 422, 429})  #: 0: an error inside a 200 that states none
 _RETRIED_4XX = frozenset({408, 409, 424, 425, 460, 499})
 
 
@@ -99,7 +101,9 @@ def kind_of(facts: Facts) -> Kind:
         return Kind.OVERLOAD
     if facts.status == 402 or not _MONEY_WORDS.isdisjoint(facts.words):
         return Kind.ACCOUNT_EXHAUSTED
-    if facts.status < 500 and _MONEY_SENTENCE.search(facts.message) and "weight_exceeds_budget" not in facts.words:
+    if facts.status in _MONEY_STATUSES and _MONEY_SENTENCE.match(facts.message):
+        return Kind.ACCOUNT_EXHAUSTED
+    if facts.status in (403, 429) and _EMPTY_BALANCE.search(facts.message):
         return Kind.ACCOUNT_EXHAUSTED
     if facts.status == 429 or (facts.status == 413 and "rate_limit_exceeded" in facts.words):
         return _limit(facts)
@@ -176,7 +180,7 @@ def _client_error(facts: Facts) -> Kind:
         return Kind.NOT_PERMITTED
     if _TOO_LONG.search(facts.message):
         return Kind.CONTEXT_TOO_LONG
-    if _DEAD_ACCOUNT.search(facts.message):
+    if _DEAD_KEY.match(facts.message):
         return Kind.BAD_KEY
     untyped = not facts.has_type and not facts.has_param
     return Kind.MODEL_MISSING if untyped and _NO_MODEL.search(facts.message) else Kind.BAD_REQUEST

@@ -46,7 +46,7 @@ def facts_of(status: int, headers: Mapping[str, str], document: Any) -> Facts:
     message = _message(error)
     words = [sub, inner_code, error.get("code"), error.get("type"), metadata.get("error_type")]
     words += [d.get("reason") for d in listed]
-    if message and " " not in message:
+    if message and " " not in message and not error.get("code") and not error.get("type"):
         words.append(message)
     return Facts(
         status=status,

@@ -1,5 +1,6 @@
 """Any form of line to any wire and back: what we write, the wire's own SDK could have written; what comes back, the
-line's own SDK can read; what cannot be said is named."""
+line's own SDK can read; what cannot be said is named.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Cloud credentials against servers on this machine: Google's token exchange by google-auth itself, and AWS's signature
-worked out again from what arrived on the socket."""
+worked out again from what arrived on the socket.
+"""
 
 from __future__ import annotations
 

@@ -166,3 +166,16 @@ def test_the_name_of_a_parameter_or_a_model_stays_in_the_message() -> None:
 def test_a_message_is_short_and_an_error_body_is_not_a_book() -> None:
     assert len(clean_message("word " * 5000)) <= 300
     assert clean_body(b'"' + b"x" * 100_000 + b'"', "") is None
+
+
+def test_a_prompt_about_money_closes_no_route() -> None:
+    """A 400 may quote the line; read carelessly, one customer's text would stop everyone's batch."""
+    quote = "Invalid value: 'my account balance: insufficient credits, suspended, API key not valid, credit balance is too low'"
+    result = adapter_for("openai").read(reply(400, {"error": {"message": quote, "type": "x"}}), chat_line(), route())
+    assert isinstance(result, Failure)
+    assert result.kind is Kind.BAD_REQUEST
+
+
+def test_ordinary_words_are_no_keys() -> None:
+    words = "The task-oriented-model and risk-assessment desk_clerk did not answer."
+    assert clean_message(words) == words
