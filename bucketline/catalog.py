@@ -9,6 +9,7 @@ only named.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from typing import Any
 from bucketline.errors import ConfigError
 from bucketline.settings import LimitSettings, ModelSettings, ProviderSettings, RouteSettings, Settings
 
-__all__ = ["PRESETS", "Catalog", "Limits", "Plan", "Preset", "Provider", "Route"]
+__all__ = ["PRESETS", "WIRES", "Catalog", "Limits", "Plan", "Preset", "Provider", "Route"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class Preset:
     stream: str = "auto"
 
 
+#: the forms of API that calls can be made in
+WIRES = ("anthropic", "bedrock", "gemini", "openai", "vertex")
+#: wire → variables in which the cloud's own tools look for the region, and for the project
+_REGION_ENV = {"vertex": ("GOOGLE_CLOUD_LOCATION",), "bedrock": ("AWS_REGION", "AWS_DEFAULT_REGION")}
+_PROJECT_ENV = {"vertex": ("GOOGLE_CLOUD_PROJECT",)}
+
 #: name → preset; addresses and variables as the providers document them
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
@@ -41,6 +48,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "anthropic": Preset("anthropic", "https://api.anthropic.com", "ANTHROPIC_API_KEY", ("claude-",)),
         "google": Preset("gemini", "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", ("gemini-",)),
         "vertex": Preset("vertex", "", None, price_as="google"),
+        "azure": Preset("openai", "", "AZURE_OPENAI_API_KEY"),
         "moonshot": Preset(
             "openai", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY", ("kimi-", "moonshot-"), "moonshotai"
         ),
@@ -52,6 +60,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "groq": Preset("openai", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
         "together": Preset("openai", "https://api.together.ai/v1", "TOGETHER_API_KEY"),
         "mistral": Preset("openai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", ("mistral-", "codestral-")),
+        "ollama": Preset("openai", "http://127.0.0.1:11434/v1", None),
     }
 )
 
@@ -144,8 +153,9 @@ class Plan:
 class Catalog:
     """Model names to plans, for one configuration; plans are made once and kept."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, env: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
+        self._env = env
         self._plans: dict[str, Plan] = {}
         self._providers: dict[str, Provider] = {}
 
@@ -166,7 +176,7 @@ class Catalog:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; add [providers.{name}] to the configuration."
                 raise ConfigError(f"There is no provider {name!r}{hint}")
-            provider = self._providers[name] = _provider(name, configured or ProviderSettings())
+            provider = self._providers[name] = _provider(name, configured or ProviderSettings(), self._env)
         return provider
 
     def providers(self) -> list[Provider]:
@@ -214,15 +224,21 @@ def _limits(settings: LimitSettings) -> Limits:
     return Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
 
 
-def _provider(name: str, given: ProviderSettings) -> Provider:
+def _provider(name: str, given: ProviderSettings, env: Mapping[str, str]) -> Provider:
     preset_name = given.preset or (name if name in PRESETS else None)
     preset = PRESETS.get(preset_name) if preset_name else None
     if given.preset and preset is None:
         raise ConfigError(f"providers.{name}: there is no preset {given.preset!r}; presets are {', '.join(PRESETS)}.")
     wire = given.wire or (preset.wire if preset else "openai")
     base_url = (given.base_url or (preset.base_url if preset else "")).rstrip("/")
-    if not base_url and wire not in ("vertex", "bedrock"):
-        raise ConfigError(f"providers.{name} has no base_url.")
+    if wire not in WIRES:
+        near = difflib.get_close_matches(wire, WIRES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(WIRES)}."
+        raise ConfigError(f"providers.{name}: there is no wire {wire!r}; {hint}")
+    region = given.region or _first(env, _REGION_ENV.get(wire, ()))
+    project = given.project or _first(env, _PROJECT_ENV.get(wire, ()))
+    if not base_url:
+        _check_cloud(name, wire, region, project, keyed=given.api_key_env is not None)
     keyed = given.api_key_env is not None or given.api_key_file is not None
     return Provider(
         name=name,
@@ -236,11 +252,28 @@ def _provider(name: str, given: ProviderSettings) -> Provider:
         headers=MappingProxyType(dict(given.headers)),
         price_as=given.price_as or (preset.price_as if preset and preset.price_as else preset_name or name),
         stream=given.stream if given.stream != "auto" or preset is None else preset.stream,
-        region=given.region,
-        project=given.project,
+        region=region,
+        project=project,
         api_version=given.api_version,
         proxy=given.proxy,
         ca_file=given.ca_file,
         recheck_s=given.recheck_s,
         preset=preset_name,
     )
+
+
+def _first(env: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    return next((env[name] for name in names if env.get(name)), None)
+
+
+def _check_cloud(name: str, wire: str, region: str | None, project: str | None, *, keyed: bool) -> None:
+    """A cloud's address follows from region and project; any other provider needs a base_url."""
+    if wire == "bedrock" and region is None:
+        raise ConfigError(f"providers.{name} has no region; set it, or the variable AWS_REGION.")
+    if wire == "vertex" and project is None and not keyed:
+        raise ConfigError(
+            f"providers.{name} has no project; set it, or the variable GOOGLE_CLOUD_PROJECT, "
+            "or name an API key for the express mode."
+        )
+    if wire not in ("vertex", "bedrock"):
+        raise ConfigError(f"providers.{name} has no base_url.")
