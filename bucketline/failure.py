@@ -71,7 +71,7 @@ class Kind(StrEnum):
     DAILY_QUOTA = "daily_quota"
     ACCOUNT_EXHAUSTED = "account_exhausted"
     BAD_KEY = "bad_key"
-    TOKEN_EXPIRED = "token_expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 – a kind of failure
     NOT_PERMITTED = "not_permitted"
     MODEL_MISSING = "model_missing"
     TOO_LARGE_FOR_LIMIT = "too_large_for_limit"
@@ -186,9 +186,7 @@ def _rows() -> dict[Kind, Row]:
             hurts_health=True,
             effect=Effect.CLOSE,
         ),
-        k.TOKEN_EXPIRED: Row(
-            c.PROVIDER_4XX, "The access token had run out; a new one is fetched.", True, True,
-        ),
+        k.TOKEN_EXPIRED: Row(c.PROVIDER_4XX, "The access token had run out; a new one is fetched.", True, True),
         k.NOT_PERMITTED: Row(c.PROVIDER_4XX, "The key may not use this model or endpoint.", False, True),
         k.MODEL_MISSING: Row(c.PROVIDER_4XX, "The provider has no such model, or has retired it.", False, True),
         k.TOO_LARGE_FOR_LIMIT: Row(

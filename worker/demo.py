@@ -89,7 +89,9 @@ def _settings(simulator: Simulator) -> Settings:
         price = provider.models[f"{name}-small"].prices
         assert price is not None
         prices[f"{name}/{name}-small"] = {
-            "input": price.input, "output": price.output, "cached_input": price.cached_input,
+            "input": price.input,
+            "output": price.output,
+            "cached_input": price.cached_input,
         }
     routes = [{"provider": name, "model": f"{name}-small"} for name in providers]
     return Settings.model_validate(

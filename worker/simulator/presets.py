@@ -17,22 +17,23 @@ __all__ = ["bad_weather", "fair_weather"]
 
 _NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 _RATES: Final[Mapping[Fault, float]] = {
-    Fault.LIMITED: 0.003, Fault.ERROR_500: 0.01, Fault.ERROR_503: 0.007, Fault.OVERLOADED: 0.003,
+    Fault.LIMITED: 0.002, Fault.ERROR_500: 0.01, Fault.ERROR_503: 0.007, Fault.OVERLOADED: 0.003,
     Fault.DROPPED: 0.006, Fault.LOST: 0.004, Fault.BROKEN: 0.005,
 }  # fmt: skip
 _BAD: Final = Weather(_RATES, latency_s=0.6, sigma=0.4, tail=0.03, tail_alpha=1.2, max_latency_s=8.0)
 
 
 def bad_weather(seed: int) -> SimulatorConfig:
-    """Two providers on a bad day: 0.3 to 1.5 s with a heavy tail, 3 % 429, 2 % 5xx, 1 % dropped, 0.5 % broken.
+    """Two providers on a bad day: 0.3 to 1.5 s with a heavy tail, 0.2 % 429, 2 % 5xx, 1 % dropped, 0.5 % broken.
 
-    Each lets 40 requests a second through for long, so 2,000 take about 25 s when both are kept busy.
+    Each lets 50 requests a second through for long, so 2,000 take about half a minute. A refusal is rare because it
+    stands for the whole account: everybody waits for as long as it says.
     Models ``alpha-small`` and ``beta-small``; keys ``sk-sim-alpha`` and ``sk-sim-beta``.
     """
     return SimulatorConfig(
         {
-            "alpha": _provider("alpha", Prices("1.00", "3.00", "0.25"), _BAD, Limits(rpm=2400, concurrency=120)),
-            "beta": _provider("beta", Prices("1.50", "6.00", "0.30"), _BAD, Limits(rpm=2400, concurrency=80)),
+            "alpha": _provider("alpha", Prices("1.00", "3.00", "0.25"), _BAD, Limits(rpm=3000, concurrency=120)),
+            "beta": _provider("beta", Prices("1.50", "6.00", "0.30"), _BAD, Limits(rpm=3000, concurrency=80)),
         },
         seed=seed,
     )  # fmt: skip

@@ -61,7 +61,11 @@ class Results:
         rows = []
         for row in self.output:
             block = {key: value for key, value in row["bucketline"].items() if key not in ("latency_s", "attempt_log")}
-            body = {key: value for key, value in row["response"]["body"].items() if key not in ("id", "created", "created_at")}
+            body = {
+                key: value
+                for key, value in row["response"]["body"].items()
+                if key not in ("id", "created", "created_at")
+            }
             rows.append({"custom_id": row["custom_id"], "body": body, "bucketline": block})
         return rows
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+
 from tests.integration.e2e.conftest import Command, Simulation, configure, results_in
 from tests.integration.e2e.test_real_files import REAL
 

@@ -9,6 +9,7 @@ import pytest
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
+
 from tests.integration.e2e.conftest import Command, Simulation, results_in
 from tests.integration.e2e.test_real_files import BATCHES, REAL, ready
 

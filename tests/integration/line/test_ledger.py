@@ -85,14 +85,17 @@ async def test_generations_grow_also_after_redis_was_emptied(ledger: Ledger, red
     await redis_client.flushall()
     await ledger.register(a_batch())
     third = await ledger.claim("batch_a", 0, 1, 10)
-    assert first and second and third
+    assert first
+    assert second
+    assert third
     assert first.generation < second.generation < third.generation
 
 
 async def test_an_old_claim_neither_seals_nor_ends(ledger: Ledger) -> None:
     old = await ledger.claim("batch_a", 0, 1, 10)
     new = await ledger.claim("batch_a", 0, 1, 10)
-    assert old and new
+    assert old
+    assert new
     await record(ledger, 0, 1)
     assert await ledger.sealed("batch_a", 0, old.generation, 1) == -1
     assert await ledger.end_shard("batch_a", 0, old.generation) == -1

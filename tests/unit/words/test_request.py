@@ -29,7 +29,11 @@ def read(raw: bytes, default_model: str | None = None) -> Request:
     [
         (line(custom_id="a", method="POST", url="/v1/chat/completions", body=CHAT), Form.CHAT, "a"),
         (line(custom_id="a", method="post", url="https://h.test/v4/chat/completions", body=CHAT), Form.CHAT, "a"),
-        (line(custom_id="a", method="POST", url="/v1/responses", body={"model": "m", "input": "x"}), Form.RESPONSES, "a"),
+        (
+            line(custom_id="a", method="POST", url="/v1/responses", body={"model": "m", "input": "x"}),
+            Form.RESPONSES,
+            "a",
+        ),
         (line(custom_id="a", url="/v1/embeddings", body={"model": "m", "input": ""}), Form.EMBEDDINGS, "a"),
         (line(custom_id="a", url="/v1/completions", body={"model": "m", "prompt": ""}), Form.COMPLETIONS, "a"),
         (line(custom_id="a", params=CHAT), Form.MESSAGES, "a"),
