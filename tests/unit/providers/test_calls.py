@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bucketline.request import Form, Request, read_request
 from tests.samples import chat_line, line, route
 from worker.providers import Call, adapter_for
+from worker.providers.base import ACCEPT_ENCODING
 
 GENERATE = line(Form.GENERATE, {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]})
 MESSAGES = line(Form.MESSAGES, {"model": "c", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]})
@@ -208,3 +209,11 @@ def test_embeddings_of_openais_form_are_made_by_google_and_back() -> None:
     sent = call("gemini", request, "gemini-embedding-001", host="gemini")
     assert sent.url.endswith("gemini-embedding-001:batchEmbedContents")
     assert [one["content"]["parts"][0]["text"] for one in json.loads(sent.body)["requests"]] == ["a", "b"]
+
+
+def test_no_encoding_is_offered_that_the_client_could_not_undo() -> None:
+    """An answer in brotli without its decoder is a paid answer that nobody can read."""
+    from aiohttp.compression_utils import HAS_BROTLI, HAS_ZSTD
+
+    offered = ACCEPT_ENCODING.split(", ")
+    assert ("br" in offered, "zstd" in offered) == (HAS_BROTLI, HAS_ZSTD)
