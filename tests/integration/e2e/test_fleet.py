@@ -38,7 +38,7 @@ def test_a_bucket_and_two_workers_give_the_bytes_of_a_local_run(fleet: Command, 
     source = REAL / name
     batch_id = fleet.json("submit", str(source), "--model", "some-model")["id"]
     fleet.run("wait", batch_id, code=None)
-    fleet.run("results", batch_id, "-o", "far")
+    fleet.run("results", batch_id, "-o", "far", code=None)
     fleet.run("run", str(source), "-o", "near", "--model", "some-model", code=None)
     far, near = results_in(fleet.folder / "far"), results_in(fleet.folder / "near")
     far.check_against(source.read_bytes())
