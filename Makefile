@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test check fix replay schema clean constraints
+.PHONY: help demo test check fix replay chaos-providers schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,14 @@ fix: .venv/ready-dev ## format, and mend what the linter can mend
 replay: .venv/ready-dev ## known faults, case by case: make replay CASES="DIR…"
 	@$(BIN)/python -m tests.replay $(CASES)
 
+chaos-providers: .venv/ready-dev ## 5,000 lines through three providers in a scripted storm
+	@$(BIN)/python -m tests.chaos.providers
+
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json
+
+reference: .venv/ready-dev ## write the pages that are made of the code anew
+	@$(BIN)/python -m scripts.reference
 
 clean: ## remove the environment and every cache
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
