@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -30,4 +32,8 @@ def test_every_body_parses_under_the_sdks_type(ready: Command, name: str, simula
     results = results_in(ready.folder / "out")
     for row in results.output:
         body = row["response"]["body"]
+        for item in body.get("data") or []:
+            if isinstance(item.get("embedding"), str):  # the SDK's client unpacks base64 before it reads the type
+                packed = base64.b64decode(item["embedding"])
+                item["embedding"] = list(struct.unpack(f"<{len(packed) // 4}f", packed))
         TYPES[body["object"]].model_validate(body, strict=False)
