@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "iso_time",
     "new_batch_id",
+    "progress_from",
 ]
 
 
@@ -172,6 +173,36 @@ class Progress:
             "deadline": None if self.deadline_s is None else iso_time(self.deadline_s),
             "reason": self.reason,
         }
+
+
+def progress_from(batch_id: str, raw: Mapping[bytes, bytes]) -> Progress | None:
+    """What a batch's hash in Redis says; None where there is none."""
+    if not raw.get(b"state"):
+        return None
+
+    def number(name: bytes) -> int:
+        return int(raw.get(name) or 0)
+
+    def moment(name: bytes) -> float | None:
+        return float(raw[name]) if raw.get(name) else None
+
+    reason = raw.get(b"reason")
+    return Progress(
+        id=batch_id,
+        source=raw.get(b"source", b"").decode(),
+        state=State(raw[b"state"].decode()),
+        counts=Counts(number(b"total"), number(b"completed"), number(b"failed"), number(b"cancelled")),
+        nanousd=number(b"nanousd"),
+        unpriced=number(b"unpriced") > 0,
+        tokens=number(b"tokens"),
+        created_s=moment(b"created_s") or 0.0,
+        finished_s=moment(b"finished_s"),
+        reason=reason.decode() if reason else None,
+        paused=raw.get(b"paused") == b"1",
+        deadline_s=moment(b"deadline_s"),
+        attempts=number(b"attempts"),
+        waiting_shards=number(b"shards_left"),
+    )
 
 
 def iso_time(unix_s: float) -> str:

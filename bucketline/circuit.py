@@ -18,7 +18,9 @@ from bucketline import keys
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["Circuit", "read_all_circuits", "read_circuits", "resume"]
+__all__ = ["CIRCUIT_FIELDS", "Circuit", "circuit_of", "read_all_circuits", "read_circuits", "resume"]
+
+CIRCUIT_FIELDS = ("kind", "until_us", "probe_us", "opened_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,19 @@ async def read_circuits(redis: Redis, names: Sequence[str]) -> dict[str, Circuit
     """Those of the named circuits that are open."""
     pipe = redis.pipeline(transaction=False)
     for name in names:
-        pipe.hmget(keys.circuit(name), ["kind", "until_us", "probe_us", "opened_us"])
-    found: dict[str, Circuit] = {}
-    for name, (kind, until_us, probe_us, opened_us) in zip(names, await pipe.execute(), strict=True):
-        if kind:
-            until, opened = int(until_us or 0), int(opened_us or 0)
-            probing = bool(int(probe_us or 0))
-            found[name] = Circuit(
-                name, kind.decode(), until / 1e6 if until else None, probing, opened / 1e6 if opened else None
-            )
-    return found
+        pipe.hmget(keys.circuit(name), list(CIRCUIT_FIELDS))
+    found = zip(names, await pipe.execute(), strict=True)
+    return {name: circuit for name, fields in found if (circuit := circuit_of(name, fields)) is not None}
+
+
+def circuit_of(name: str, fields: Sequence[bytes | None]) -> Circuit | None:
+    """One circuit from the values of ``CIRCUIT_FIELDS``; None while it is closed."""
+    kind, until_us, probe_us, opened_us = fields
+    if not kind:
+        return None
+    until, opened = int(until_us or 0), int(opened_us or 0)
+    probing = bool(int(probe_us or 0))
+    return Circuit(name, kind.decode(), until / 1e6 if until else None, probing, opened / 1e6 if opened else None)
 
 
 async def read_all_circuits(redis: Redis) -> list[Circuit]:

@@ -10,7 +10,8 @@
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
 | bl:source:DIGEST       | string | submit, inbox       | submit, inbox      | 30 days after a look | the outbox tells of inbox files |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
-| bl:worker:ID           | hash   | heartbeat           | top                | 60 s                 | back with the next heartbeat    |
+| bl:worker:ID           | hash   | heartbeat           | status, why, top   | 60 s                 | back with the next heartbeat    |
+| bl:routes              | set    | heartbeat           | providers, top     | for good             | back with the next heartbeat    |
 | bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |
 | bl:measured:ROUTE      | hash   | worker.measured     | worker.measured, providers | a week after its last call | measured anew            |
 | bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
@@ -35,6 +36,7 @@ __all__ = [
     "INBOX_PUBLISHER",
     "LIMIT_CHANGES",
     "QUEUE",
+    "ROUTES",
     "SCOPES",
     "SUBMITTING",
     "SWEEPER",
@@ -62,6 +64,7 @@ INBOX = "bl:inbox"  #: name under outbox/ → the upload that it tells of, until
 INBOX_PUBLISHER = "bl:inbox:publisher"
 QUEUE = "bl:queue"
 WORKERS = "bl:workers"
+ROUTES = "bl:routes"  #: names of routes that were ever called
 SUBMITTING = "bl:submitting"
 SCOPES = "bl:scopes"
 LIMIT_CHANGES = "bl:limits:changes"

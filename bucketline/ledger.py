@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from bucketline import keys
-from bucketline.batch import NEXT_STATES, BatchDocument, Counts, Progress, State
+from bucketline.batch import NEXT_STATES, BatchDocument, Progress, State, progress_from
 from bucketline.part import Entry, decode_entry, encode_entry
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Ledger:
     async def progress(self, batch_id: str) -> Progress | None:
         """What is known of one batch; None when Redis does not know it."""
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.batch_hash(batch_id))  # type: ignore[misc]
-        return _progress(batch_id, raw) if raw.get(b"state") else None
+        return progress_from(batch_id, raw)
 
     async def recent(self, limit: int = 50) -> list[Progress]:
         """The newest batches, newest first, in two round trips."""
@@ -229,7 +229,7 @@ class Ledger:
         for batch_id in ids:
             pipe.hgetall(keys.batch_hash(batch_id))
         found = zip(ids, await pipe.execute(), strict=True)
-        return [_progress(batch_id, raw) for batch_id, raw in found if raw.get(b"state")]
+        return [known for batch_id, raw in found if (known := progress_from(batch_id, raw)) is not None]
 
     async def shards_left(self, batch_id: str) -> int | None:
         """How many shards have lines left; None when Redis does not know the batch."""
@@ -287,29 +287,3 @@ def _set_bits(raw: bytes, first: int) -> Iterable[int]:
             for bit in range(8):
                 if byte & (128 >> bit):
                     yield first + 8 * position + bit
-
-
-def _progress(batch_id: str, raw: Mapping[bytes, bytes]) -> Progress:
-    def number(name: bytes) -> int:
-        return int(raw.get(name) or 0)
-
-    def moment(name: bytes) -> float | None:
-        return float(raw[name]) if raw.get(name) else None
-
-    reason = raw.get(b"reason")
-    return Progress(
-        id=batch_id,
-        source=raw.get(b"source", b"").decode(),
-        state=State(raw[b"state"].decode()),
-        counts=Counts(number(b"total"), number(b"completed"), number(b"failed"), number(b"cancelled")),
-        nanousd=number(b"nanousd"),
-        unpriced=number(b"unpriced") > 0,
-        tokens=number(b"tokens"),
-        created_s=moment(b"created_s") or 0.0,
-        finished_s=moment(b"finished_s"),
-        reason=reason.decode() if reason else None,
-        paused=raw.get(b"paused") == b"1",
-        deadline_s=moment(b"deadline_s"),
-        attempts=number(b"attempts"),
-        waiting_shards=number(b"shards_left"),
-    )

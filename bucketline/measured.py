@@ -16,7 +16,7 @@ from bucketline import keys
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["HALF_LIFE_S", "Measured", "bucket_of", "measured_of", "read_measured"]
+__all__ = ["HALF_LIFE_S", "Measured", "bucket_of", "measured_from", "measured_of", "read_measured"]
 
 HALF_LIFE_S = 600.0  #: after this a call counts half
 _LOG_GROWTH = math.log(1.1)  #: latency buckets are a tenth wider than the one before: five percent of error
@@ -68,11 +68,14 @@ async def read_measured(redis: Redis, names: Sequence[str]) -> dict[str, Measure
     for name in names:
         pipe.hgetall(keys.measured(name))
     found = zip(names, await pipe.execute(), strict=True)
-    return {name: measured_of(_numbers(raw)) for name, raw in found if raw}
+    return {name: known for name, raw in found if (known := measured_from(raw)) is not None}
 
 
-def _numbers(raw: Mapping[bytes, bytes]) -> dict[str, float]:
-    return {name.decode(): float(value) for name, value in raw.items() if name != b"at_ms"}
+def measured_from(raw: Mapping[bytes, bytes]) -> Measured | None:
+    """The figures of one route from its hash in Redis; None where there is none."""
+    return (
+        measured_of({name.decode(): float(value) for name, value in raw.items() if name != b"at_ms"}) if raw else None
+    )
 
 
 def _quantile(buckets: Sequence[tuple[int, float]], share: float) -> float | None:

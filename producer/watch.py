@@ -1,7 +1,7 @@
 """How far batches are: from Redis while they live, from the store afterwards.
 
 Comes in: the ledger (None where Redis is out of reach) and the store. Goes out: ``Progress`` of one batch or of the
-newest, a wait for the end of one, and the observed rate. Called by status, wait, run, the inbox and the HTTP door. It
+newest, and a wait for the end of one. Called by status, wait, run, the inbox and the HTTP door. It
 only reads.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +22,8 @@ from bucketline.ledger import Ledger
 from bucketline.money import nano_from_usd
 from bucketline.store import NotFound, Store
 
-__all__ = ["Pace", "exit_code_of", "manifest_of", "progress_of", "recent", "wait_for"]
+__all__ = ["exit_code_of", "manifest_of", "progress_of", "recent", "wait_for"]
 
-_SAMPLES = 40
 _LOOK_S = 0.5
 
 
@@ -92,36 +89,6 @@ def exit_code_of(progress: Progress) -> int:
         return 3
     counts = progress.counts
     return 0 if progress.state is State.COMPLETED and counts.completed == counts.total else 1
-
-
-@dataclass(slots=True)
-class _Sample:
-    at_s: float
-    done: int
-
-
-class Pace:
-    """Lines per second as observed over the last samples, and the time left at that rate."""
-
-    def __init__(self) -> None:
-        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
-
-    def add(self, now_s: float, done: int) -> None:
-        self._samples.append(_Sample(now_s, done))
-
-    @property
-    def lines_per_s(self) -> float:
-        """0.0 until two samples differ in time."""
-        if len(self._samples) < 2:
-            return 0.0
-        first, last = self._samples[0], self._samples[-1]
-        span_s = last.at_s - first.at_s
-        return (last.done - first.done) / span_s if span_s > 0 else 0.0
-
-    def left_s(self, total: int) -> float | None:
-        """Seconds until ``total`` lines are done; None while nothing moves."""
-        rate = self.lines_per_s
-        return (total - self._samples[-1].done) / rate if rate > 0 else None
 
 
 def _of_document(document: BatchDocument) -> Progress:

@@ -31,6 +31,7 @@ from worker.measured import Measurements
 from worker.providers import adapter_for
 from worker.providers.base import Answer, Call
 from worker.revise import repaired
+from worker.sight import Sight
 from worker.transport import Transport
 
 __all__ = ["Caller", "Leave", "Result"]
@@ -68,6 +69,7 @@ class Caller:
     prices: PriceBook
     retry: RetrySettings
     checker: Checker = field(default_factory=Checker)
+    sight: Sight = field(default_factory=Sight)
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
@@ -100,6 +102,7 @@ class Caller:
         self._learn(life, leave, result, failure, latency_s, cut_short=timeout_s < self.retry.request_timeout_s)
         attempt = _attempt(route, failure or result, cost, started_s, latency_s, _billed(failure))
         life.note(attempt, failure, is_probe=bool(given.probes))
+        self.sight.call(attempt)
         return failure or result
 
     async def _written(self, life: Life, route: Route) -> Call | Failure:
@@ -185,7 +188,9 @@ class Caller:
         self.health.lost(leave.given)
         failure, route = Failure(kind, ""), leave.given.route
         cost = self._maybe_cost(route, leave.demand, started_s)
-        life.note(_attempt(route, failure, cost, started_s, latency_s, Billed.MAYBE), failure)
+        attempt = _attempt(route, failure, cost, started_s, latency_s, Billed.MAYBE)
+        life.note(attempt, failure)
+        self.sight.call(attempt)
 
     def _cost(self, route: Route, result: Result, demand: Demand, when_s: float) -> Cost:
         answer = result if isinstance(result, Answer) else None

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bucketline.catalog import Catalog, Plan, Route
@@ -21,6 +21,7 @@ from bucketline.failure import TABLE, Failure, Kind
 from bucketline.outcome import Outcome
 from bucketline.request import Request
 from bucketline.settings import RetrySettings
+from bucketline.sign import Reason
 from bucketline.tally import CUT
 from worker.attempt import Caller, Leave, Result
 from worker.control import OpenBatch
@@ -34,6 +35,7 @@ from worker.orders import Orders
 from worker.providers.base import Answer
 from worker.reasons import asks_to_reason, repeats_safely
 from worker.revise import raised
+from worker.sight import Sight
 from worker.spill import first_granted, patience_s
 from worker.turnstile import Turnstile
 
@@ -55,6 +57,7 @@ class Dispatcher:
     likely: Likely
     measured: Measurements
     retry: RetrySettings
+    sight: Sight = field(default_factory=Sight)
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
@@ -73,13 +76,15 @@ class Dispatcher:
         rules = self._rules(plan, batch)
         outcome = None
         while outcome is None:
-            await batch.running.wait()
+            if not batch.running.is_set():
+                with self.sight.wait(batch.id, Reason.PAUSED):
+                    await batch.running.wait()
             outcome = await self._round(life, plan, rules, batch)
         return outcome
 
     async def _round(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Outcome | None:
         """One attempt and what follows from it; None where the line goes on."""
-        given = await self._route(life, plan, rules)
+        given = await self._route(life, plan, rules, batch)
         if given is None:
             return None
         if isinstance(given, Failure):
@@ -113,7 +118,8 @@ class Dispatcher:
             life.leave_smaller(plan, self.likely.demand(life.request, given.route).input_tokens)
         match decide(result, self._standing(life, given, rules, batch, result), rules, self.draw()):
             case Retry(after_s):
-                await self.sleep(after_s)
+                with self.sight.wait(batch.id, Reason.BACKOFF, given.route.name):
+                    await self.sleep(after_s)
             case FallBack(for_s):
                 life.leave_route(None if for_s is None else self.monotonic() + for_s)
             case WaitForRoute():
@@ -122,7 +128,7 @@ class Dispatcher:
                 return life.failed(result)
         return None
 
-    async def _route(self, life: Life, plan: Plan, rules: Rules) -> Pass | Failure | None:
+    async def _route(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Pass | Failure | None:
         """The first usable route of the line. Where all are closed the line waits, if its batch does; None: look again.
 
         A route that is only passed over for a while is looked at again when its time is up.
@@ -130,7 +136,8 @@ class Dispatcher:
         now_s = self.monotonic()
         order, ready_in_s = life.candidates(now_s), life.ready_in_s(now_s)
         if not order:
-            await self.sleep(ready_in_s or 0.0)
+            with self.sight.wait(batch.id, Reason.BACKOFF, _names(plan, life.order)):
+                await self.sleep(ready_in_s or 0.0)
             return None
         given = self.health.take(plan.routes, order)
         if given is not None:
@@ -141,8 +148,9 @@ class Dispatcher:
         if kind is not None:
             return Failure(kind, TABLE[kind].sentence)
         try:
-            async with asyncio.timeout(ready_in_s):
-                return await self.health.wait(plan.routes, order)
+            with self.sight.wait(batch.id, Reason.ROUTE, _names(plan, order)):
+                async with asyncio.timeout(ready_in_s):
+                    return await self.health.wait(plan.routes, order)
         except TimeoutError:
             return None
 
@@ -156,7 +164,8 @@ class Dispatcher:
         if leave.given is not given:
             self.health.lost(given)
         try:
-            await self.turnstile.enter(batch.id, batch.document.options.priority)
+            with self.sight.wait(batch.id, Reason.PLACE):
+                await self.turnstile.enter(batch.id, batch.document.options.priority)
         except asyncio.CancelledError:
             self.gate.release(leave.permit)
             self.health.lost(leave.given)
@@ -182,7 +191,8 @@ class Dispatcher:
         if batch.id in self.gate.budgets:
             demand = replace(demand, nanousd=self.orders.likely_nanousd(request, route) or 0)
         priority = batch.document.options.priority
-        permit = await self.gate.admit(route.scopes, demand, batch_id=batch.id, priority=priority)
+        with self.sight.wait(batch.id, Reason.PERMIT, route.scopes[-1][0]):
+            permit = await self.gate.admit(route.scopes, demand, batch_id=batch.id, priority=priority)
         return Leave(given, demand, permit)
 
     def _unaffordable(self, life: Life, given: Pass, batch: OpenBatch) -> Outcome | None:
@@ -237,3 +247,8 @@ class Dispatcher:
             wait_for_quota=(batch.document.options.on_quota or retry.on_quota) == "wait",
             spill_after_s=plan.spill_after_s if plan.spill else None,
         )
+
+
+def _names(plan: Plan, order: Sequence[int]) -> str:
+    """The routes that a line waits for, as the census calls them: the first few."""
+    return ",".join(dict.fromkeys(plan.routes[index].name for index in order[:4]))

@@ -31,6 +31,7 @@ from worker.measured import Measurements
 from worker.orders import Orders
 from worker.record import Recorder
 from worker.shard import ShardRunner
+from worker.sight import Sight
 from worker.transport import Transport
 from worker.turnstile import Turnstile
 
@@ -59,6 +60,7 @@ class Engine:
     transport: Transport
     turnstile: Turnstile
     runner: ShardRunner
+    sight: Sight
     stopping: asyncio.Event
 
     async def start(self) -> None:
@@ -88,6 +90,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     worker_id = new_worker_id()
     worker = settings.worker
     stopping = asyncio.Event()
+    sight = Sight()
     ledger = Ledger(redis)
     catalog = Catalog(settings)
     prices = PriceBook(settings)
@@ -108,10 +111,11 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         health=health,
         gate=gate,
         turnstile=turnstile,
-        caller=Caller(gate, transport, credentials, health, likely, measured, prices, retry),
+        caller=Caller(gate, transport, credentials, health, likely, measured, prices, retry, sight=sight),
         likely=likely,
         measured=measured,
         retry=retry,
+        sight=sight,
     )
     runner = ShardRunner(
         store=store,
@@ -141,5 +145,6 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         transport,
         turnstile,
         runner,
+        sight,
         stopping,
     )

@@ -63,6 +63,7 @@ class Lane:
         self.waiters = Waiters()
         self.books = Books(self.settled)
         self.is_open: bool | None = None  #: True: no limit is in force, nothing need be asked; None: not known yet
+        self.held_by: tuple[str, str] | None = None  #: the scope that has no room at present, and of what
         self.observed_at = -math.inf  #: when a provider's headers were last read
         self._office = office
         self._member = f"{office.worker_id}|{index}"
@@ -214,7 +215,8 @@ class Lane:
 
     async def _act(self, block: list[Waiter], costs: list[tuple[int, int]], answer: list[Any]) -> None:
         """Do as the script has said."""
-        verdicts, over_us, again_us, _, slot, reason, _ = answer
+        verdicts, over_us, again_us, _, slot, reason, where = answer
+        self.held_by = (self.scopes[where - 1][0], reason.decode()) if where else None
         budgets = self._office.budgets
         going: list[tuple[Waiter, Permit]] = []
         for waiter, cost, verdict in zip(block, costs, verdicts.decode(), strict=False):

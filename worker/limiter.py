@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from bucketline import keys
 from bucketline.catalog import Limits
+from bucketline.sign import Hold
 from worker.daily import next_reset_s
 from worker.lane import BudgetExhausted, Lane, budget_scope
 from worker.permits import Permit
@@ -156,6 +157,19 @@ class Gate:
                 self._tell(partial(self._lower, keys=keys_, args=[figure, FIGURES[figure], left]))
             if len(scopes) > 1 and reading.per_minute:
                 self._lower_figure(name, figure, ours, reading)
+
+    def holds(self) -> list[Hold]:
+        """What holds up those who wait here; for display, so it may be a moment old."""
+        now, found = self.clock(), []
+        for names, lane in self._lanes.items():
+            first = lane.waiters.first()
+            scope, reason = lane.held_by or (names[-1], "order")
+            if first is not None:
+                tokens = first.input_tokens + first.output_tokens
+                found.append(Hold(names[-1], scope, reason, len(lane.waiters), tokens, now - first.since))
+            if lane.waiters.parked:
+                found.append(Hold(names[-1], names[-1], "money", lane.waiters.parked, 0, 0.0))
+        return found
 
     async def snapshot(self) -> list[ScopeState]:
         """Every scope of the fleet as it stands."""

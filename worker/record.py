@@ -108,6 +108,11 @@ class Recorder:
             self._wake.set()
             await asyncio.sleep(_COMMIT_S / 2)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no more answers should come in before Redis and the store have taken some."""
+        return not self._room.is_set()
+
     async def room(self) -> None:
         """Wait until there is memory for more answers; at once in normal weather."""
         await self._room.wait()

@@ -16,11 +16,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bucketline.bar import Bar
 from bucketline.batch import TERMINAL, Progress
+from bucketline.figures import seconds_in_words
 from bucketline.manifest import Manifest
 from bucketline.manifest_page import incomplete_reasons
 from bucketline.settings import Settings
-from worker.bar import Bar, seconds_in_words
 from worker.local import LocalRun, run_local
 from worker.logs import set_up_logs
 from worker.supervise import run_loop

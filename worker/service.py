@@ -31,6 +31,7 @@ from worker.logs import logger, set_up_logs
 from worker.merge import LinesMissing
 from worker.recover import recover
 from worker.shard import ShardEnd
+from worker.sign import Signs
 from worker.sweep import Sweep
 from worker.take import choose
 from worker.tasks import end_tasks
@@ -131,7 +132,7 @@ async def serve(engine: Engine, stop: asyncio.Event) -> None:
     """Run until ``stop`` is set; then take nothing new, let answers land, hand the rest back."""
     leases = Leases(engine)
     sweep = Sweep(engine)
-    helpers = [asyncio.create_task(leases.run()), asyncio.create_task(sweep.run())]
+    helpers = [asyncio.create_task(duty.run()) for duty in (leases, sweep, Signs(engine))]
     line = asyncio.create_task(_line(engine))
     try:
         await stop.wait()

@@ -26,6 +26,7 @@ from bucketline.outcome import Outcome
 from bucketline.queue import Ticket
 from bucketline.request import Fault, Request, read_request
 from bucketline.settings import WorkerSettings
+from bucketline.sign import Reason
 from bucketline.store import Store, StoreError
 from worker.control import Control, OpenBatch
 from worker.dispatch import Dispatcher
@@ -188,7 +189,9 @@ class ShardRunner:
         """One line from here to its outcome; cancelled without the batch's end it leaves no trace."""
         life = Life(request)
         try:
-            await self.recorder.room()
+            if self.recorder.is_full:
+                with self.dispatcher.sight.wait(shard.batch_id, Reason.MEMORY):
+                    await self.recorder.room()
             outcome = _ended(life, batch.ended_by) if batch.ended_by else await self.dispatcher.run(life, batch)
         except asyncio.CancelledError:
             if batch.ended_by is None:
@@ -201,6 +204,7 @@ class ShardRunner:
             outcome = _ended(life, Kind.INTERNAL)
         finally:
             batch.gone()
+        self.dispatcher.sight.end(shard.batch_id)
         self.recorder.put(shard, outcome)
 
     def _understand(self, record: Record, document: BatchDocument) -> Request | Fault:

@@ -99,6 +99,13 @@ class Waiters:
             since = min(since, *(batch[0].since for batch in band.batches.values()))
         return since
 
+    def first(self) -> Waiter | None:
+        """Who has the next turn; for display."""
+        if not self._bands:
+            return None
+        band = self._bands[max(self._bands)]
+        return next((w for batch_id in band.turns for w in band.batches[batch_id] if w.queued), None)
+
     def put_back(self, block: Sequence[Waiter]) -> None:
         """Those who did not go stand first again, in the order in which they stood."""
         for waiter in reversed(block):

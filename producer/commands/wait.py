@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ from producer.commands.status import show
 
 if TYPE_CHECKING:
     from bucketline.batch import Progress
+    from producer.client import Producer
 
 __all__ = ["register"]
 
@@ -30,15 +31,7 @@ def register(app: typer.Typer) -> None:
         """Wait for a batch's end; exits with 0 when all lines were answered, with 1 when some were not."""
         from producer.watch import exit_code_of
 
-        line = _Line() if sys.stderr.isatty() else None
-        try:
-            progress = with_producer(
-                context,
-                lambda producer: producer.wait(batch_id, timeout_s=timeout_s, show=line.show if line else _silent),
-            )
-        finally:
-            if line:
-                sys.stderr.write("\n")
+        progress = with_producer(context, lambda producer: _wait(producer, batch_id, timeout_s))
         if json:
             print_json({"batches": [progress.document()]})
         else:
@@ -46,30 +39,21 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(exit_code_of(progress))
 
 
-def _silent(_: Progress) -> None:
-    """Nobody watches."""
+async def _wait(producer: Producer, batch_id: str, timeout_s: float | None) -> Progress:
+    """A live bar where somebody watches, nothing in a pipe."""
+    if not sys.stderr.isatty():
+        return await producer.wait(batch_id, timeout_s=timeout_s)
+    from rich.console import Console
 
+    from bucketline.bar import Bar
+    from producer.timeleft import Limits
 
-class _Line:
-    """One line on the terminal, written over at each look."""
-
-    def __init__(self) -> None:
-        from producer.watch import Pace
-
-        self._pace = Pace()
-
-    def show(self, progress: Progress) -> None:
-        counts = progress.counts
-        self._pace.add(time.monotonic(), counts.done)
-        left_s = self._pace.left_s(counts.total)
-        left = "" if left_s is None else f", {_span(left_s)} left"
-        state = "paused" if progress.paused else progress.state.value
-        text = f"{state}: {counts.done} of {counts.total} ({counts.percent:g} %), {counts.failed} failed"
-        sys.stderr.write(f"\r\x1b[K{text}, {self._pace.lines_per_s:.1f} lines/s{left}")
-        sys.stderr.flush()
-
-
-def _span(seconds: float) -> str:
-    minutes, rest_s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest_s:02d}" if hours else f"{minutes}:{rest_s:02d}"
+    limits = Limits(await producer.redis())
+    with Bar(Console(stderr=True, highlight=False)) as bar:
+        watching = asyncio.create_task(limits.run(batch_id))
+        try:
+            return await producer.wait(
+                batch_id, timeout_s=timeout_s, show=lambda progress: bar.show(progress, limits.bounds(progress))
+            )
+        finally:
+            watching.cancel()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bucketline.batch import Counts, Progress, State
-from producer.watch import Pace, exit_code_of
+from bucketline.pace import Bound, Pace, time_left_s
+from producer.watch import exit_code_of
 
 
 def progress(state: State, completed: int, failed: int = 0, cancelled: int = 0) -> Progress:
@@ -40,3 +41,23 @@ def test_time_left_follows_the_observed_rate_and_is_not_guessed():
     for second in range(11, 60):
         pace.add(float(second), 20)
     assert pace.left_s(100) is None, "a stand-still must not show the rate of before"
+
+
+def test_no_burst_makes_time_left_shorter_than_the_limits_allow():
+    """The first second of a minute's allowance goes out at once; the other fifty-nine do not."""
+    assert time_left_s(6000, 1000.0) == 6.0
+    assert time_left_s(6000, 1000.0, [Bound(each=1, per_s=100.0), Bound(each=500, per_s=10_000.0)]) == 300.0
+    assert time_left_s(6000, 1.0, [Bound(each=1, per_s=100.0)]) == 6000.0, "slower than the limit: as observed"
+
+
+def test_a_daily_limit_counts_in_days():
+    day = Bound(each=1, per_day=1000, left_today=200, resets_in_s=3600.0)
+    assert time_left_s(100, 50.0, [day]) == 2.0
+    assert time_left_s(201, 50.0, [day]) == 3600.0
+    assert time_left_s(2300, 50.0, [day]) == 3600.0 + 2 * 86400
+
+
+def test_a_batch_that_stands_still_until_a_known_moment_has_at_least_that_long():
+    assert time_left_s(60, 0.0, [Bound(each=1, per_s=1.0)], wait_s=100.0) == 160.0
+    assert time_left_s(60, 0.0) is None
+    assert time_left_s(0, 0.0) == 0.0
