@@ -231,8 +231,7 @@ def _batch(entry: Mapping[str, Any]) -> Batch:
     state = _state(entry["status"], counts)
     created_s = datetime.fromisoformat(entry["created_at"]).timestamp()
     figures = {"total": counts["total"], "ok": counts["completed"], "failed": counts["failed"]}
-    said = json.dumps(entry, ensure_ascii=False)
-    key = _neutral_key(entry["source"])
+    key, said = _neutral_key(entry["source"]), json.dumps(entry, ensure_ascii=False)
     return Batch(entry["id"], key, state, created_s, figures, entry.get("percent"), said)
 
 
