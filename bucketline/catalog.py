@@ -120,6 +120,7 @@ class Route:
     model: str
     set: Mapping[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
     weight: float = 1.0
     quality: float | None = None
     context_tokens: int | None = None
@@ -213,6 +214,7 @@ class Catalog:
             model=route.model,
             set=MappingProxyType(dict(route.set)),
             unset=tuple(route.unset),
+            rename=MappingProxyType(dict(route.rename)),
             weight=route.weight,
             quality=route.quality,
             context_tokens=route.context_tokens,

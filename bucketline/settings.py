@@ -86,6 +86,9 @@ class RouteSettings(_Section):
     model: str = Field(description="the model's name at that provider")
     set: dict[str, Any] = Field(default_factory=dict, description="parameters set in the body for this route")
     unset: list[str] = Field(default_factory=list, description="parameters taken out of the body for this route")
+    rename: dict[str, str] = Field(
+        default_factory=dict, description="parameters that have another name on this route; their values are kept"
+    )
     weight: Annotated[float, Field(ge=0)] = Field(1.0, description="share under the weighted policy")
     quality: float | None = Field(None, description="your figure of quality, for the best policy")
     context_tokens: Count | None = Field(None, description="how many tokens the model holds")

@@ -215,10 +215,10 @@ def _provider(name: str, given: Mapping[str, Any], address: str) -> dict[str, An
 
 
 def _route(name: str, model: Mapping[str, Any]) -> dict[str, Any]:
-    """One route; of the hints, the parameters to leave out are told, the rest the product must know by itself."""
+    """One route; of the hints, the parameters to rename or leave out are told, the rest the product must know."""
     hints = model.get("hints", {})
-    unset = sorted({*hints.get("rename", {}), *hints.get("drop", ())})
-    return {"provider": model["provider"], "model": name, **({"unset": unset} if unset else {})}
+    told = {"rename": hints.get("rename"), "unset": hints.get("drop")}
+    return {"provider": model["provider"], "model": name, **{key: value for key, value in told.items() if value}}
 
 
 def _state(status: str, counts: Mapping[str, int]) -> str:

@@ -74,7 +74,7 @@ def changes(request: Request, route: Route, quirks: Quirks, *, stream: bool) -> 
         set_.update(route.set)
     if route.unset:
         unset.extend(route.unset)
-    if not quirks.plain:
+    if route.rename or not quirks.plain:
         _quirky(params, set_, unset, route, quirks)
     return set_, [name for name in unset if name not in set_]
 
@@ -95,7 +95,7 @@ def _stream_members(form: Form, quirks: Quirks) -> dict[str, Any]:
 
 def _quirky(params: Mapping[str, Any], set_: dict[str, Any], unset: list[str], route: Route, quirks: Quirks) -> None:
     families = quirks.families_of(route.model)
-    for renames in (quirks.renames, *(family.renames for family in families)):
+    for renames in (route.rename, quirks.renames, *(family.renames for family in families)):
         for old, new in renames.items():
             _rename(old, new, params, set_, unset)
     fixed = (*quirks.refuses, *quirks.ignores, *(name for family in families for name in family.refuses))
