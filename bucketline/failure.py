@@ -103,7 +103,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one kind of failure means. ``costs_attempt`` is false where waiting, not failing, is the right word."""
+    """What one kind of failure means. ``costs_attempt`` is false where waiting, not failing, is the right word.
+
+    ``min_wait_s`` is the least wait where the provider told none; the configured longest backoff bounds it too.
+    """
 
     code: Code
     sentence: str
@@ -152,10 +155,10 @@ def _rows() -> dict[Kind, Row]:
             wait=Wait.TOLD,
             costs_attempt=False,
             effect=Effect.PAUSE,
-            min_wait_s=0.0,
+            min_wait_s=1.0,
         ),
         k.OVERLOAD: Row(
-            c.PROVIDER_5XX, "The provider is overloaded.", True, True, wait=Wait.TOLD, hurts_health=True, min_wait_s=0.0
+            c.PROVIDER_5XX, "The provider is overloaded.", True, True, wait=Wait.TOLD, hurts_health=True, min_wait_s=5.0
         ),
         k.DAILY_QUOTA: Row(
             c.RATE_LIMIT,

@@ -108,7 +108,7 @@ class Outcome:
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Usage | None = None
-    raw: bytes | None = None
+    raw: bytes | None = None  #: the provider's own body, where it was asked for and ``body`` is a translation
     extra: dict[str, Any] | None = None  #: further members of the ``bucketline`` block
 
     @property
@@ -136,7 +136,8 @@ def _response(outcome: Outcome) -> bytes:
     if outcome.status is None:
         return b"null"
     head = dumps({"status_code": outcome.status, "request_id": outcome.request_id or ""})
-    return head[:-1] + b',"body":' + _one_line(outcome.body or b"null") + b"}"
+    raw = b"" if outcome.raw is None else b',"raw":' + _one_line(outcome.raw)
+    return head[:-1] + b',"body":' + _one_line(outcome.body or b"null") + raw + b"}"
 
 
 def _one_line(body: bytes) -> bytes:

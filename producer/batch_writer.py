@@ -59,6 +59,7 @@ class BatchWriter:
             force_model=judge.options.force_model,
             cap_bytes=how.cap_bytes,
             on_plan=judge.plan,
+            on_line=judge.line,
         )
         self._shown: list[BadLine] = []
 

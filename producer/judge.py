@@ -1,7 +1,7 @@
 """What refuses an input as a whole, each in one sentence.
 
-Comes in: the plan of each model that the input names, and at the end what the scanner found. Goes out: nothing, or the
-error that says why there will be no batch. Called by ``submit``. Single bad lines are no reason, unless all are bad or
+Comes in: the plan of each model that the input names, each line with its plan, and at the end what the scanner found.
+Goes out: nothing, the sentence why a line cannot be sent, or the error that says why there will be no batch. Called by ``submit``. Single bad lines are no reason, unless all are bad or
 ``strict`` was asked for.
 """
 
@@ -14,6 +14,7 @@ from bucketline.batch import BatchOptions
 from bucketline.catalog import Plan, Route
 from bucketline.errors import ConfigError, InputError
 from bucketline.settings import Settings
+from producer.expressible import Refusal, refusal
 from producer.scan import BadLine, Scanner
 
 __all__ = ["Judge", "Refused", "config_digest", "verdict"]
@@ -28,7 +29,9 @@ class Refused(InputError):
 
 
 class Judge:
-    """Looks at each model's plan once: are its keys here, is its price known where money is bounded?"""
+    """Looks at each model's plan once: are its keys here, is its price known where money is bounded? And at each line:
+    ``refused`` says why no route of its plan can express it (absent: what the adapters say).
+    """
 
     def __init__(
         self,
@@ -38,7 +41,9 @@ class Judge:
         warn: Callable[[str], None],
         *,
         check_keys: bool,
+        refused: Refusal | None = None,
     ) -> None:
+        self.line = refused or refusal()
         self._settings = settings
         self.options = options
         self._bounded = options.max_usd is not None and options.unpriced == "refuse"

@@ -78,7 +78,10 @@ def id_digest(custom_id: JsonScalar) -> int:
 
 
 class Scanner:
-    """One pass over one input. ``on_plan`` hears of each model's plan once and may raise to refuse the whole."""
+    """One pass over one input. ``on_plan`` hears of each model's plan once and may raise to refuse the whole.
+
+    ``on_line`` is asked about each line that has a plan; what it says is the line's fault.
+    """
 
     def __init__(
         self,
@@ -88,15 +91,17 @@ class Scanner:
         force_model: bool = False,
         cap_bytes: int = LINE_CAP_BYTES,
         on_plan: Callable[[Plan], None] = lambda _: None,
+        on_line: Callable[[Request, Plan], str | None] = lambda *_: None,
     ) -> None:
         self._catalog = catalog
         self._model = model
         self._forced = model if force_model else None
         self._on_plan = on_plan
+        self._on_line = on_line
         self._splitter = Splitter(cap_bytes=cap_bytes)
         self._cap_bytes = cap_bytes
         self._cutter = ShardCutter()
-        self._verdicts: dict[str, str | None] = {}
+        self._verdicts: dict[str, Plan | str] = {}
         self.ids = Ids()
         self.lines = 0
         self.last_line = 0
@@ -135,20 +140,21 @@ class Scanner:
         found = read_request(record.raw, record.line, self._model)
         if isinstance(found, Request):
             model = self._forced or found.model
-            message = self._verdicts[model] if model in self._verdicts else self._judge(model)
+            verdict = self._verdicts.get(model) or self._judge(model)
+            message = verdict if isinstance(verdict, str) else self._on_line(found, verdict)
             if message is not None:
                 return Fault(record.line, found.custom_id, message)
         return found
 
-    def _judge(self, model: str) -> str | None:
-        """What is wrong with a model's name; None when there is a plan for it."""
-        message: str | None = None
+    def _judge(self, model: str) -> Plan | str:
+        """The plan of a model's name, or what is wrong with it."""
+        verdict: Plan | str
         try:
-            plan = self._catalog.plan(model)
+            verdict = self._catalog.plan(model)
         except ConfigError as error:
-            message = str(error)
+            verdict = str(error)
         else:
-            self._on_plan(plan)
+            self._on_plan(verdict)
         if len(self._verdicts) < _MOST_MODELS:
-            self._verdicts[model] = message
-        return message
+            self._verdicts[model] = verdict
+        return verdict

@@ -11,12 +11,12 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bucketline.catalog import Route
 from bucketline.errors import ConfigError
 from bucketline.failure import Billed, Failure, Kind
-from bucketline.outcome import Attempt, Cost
+from bucketline.outcome import Attempt, Cost, request_row_id
 from bucketline.prices import PriceBook
 from bucketline.settings import RetrySettings
 from worker.backoff import backoff_s
@@ -79,7 +79,7 @@ class Caller:
         """Make one call. The permit is back, and what is known is recorded, when this returns or raises."""
         given, route = leave.given, leave.given.route
         try:
-            written = await self._written(life, route)
+            written = await self._written(life, route, batch.id)
         except BaseException:
             self.gate.release(leave.permit)
             self.health.lost(given)
@@ -90,7 +90,7 @@ class Caller:
             return written
         started_s, began_s = self.clock(), self.monotonic()
         try:
-            result = await self._exchange(life, route, written, timeout_s)
+            result = await self._exchange(life, route, written, timeout_s, batch)
         except BaseException as error:
             ended_by = batch.ended_by if isinstance(error, asyncio.CancelledError) else None
             self._cut_off(life, leave, ended_by or Kind.INTERNAL, started_s, self.monotonic() - began_s)
@@ -105,24 +105,28 @@ class Caller:
         self.sight.call(attempt)
         return failure or result
 
-    async def _written(self, life: Life, route: Route) -> Call | Failure:
-        """The call for this route, written anew from the line, with this route's own key."""
+    async def _written(self, life: Life, route: Route, batch_id: str) -> Call | Failure:
+        """The call for this route, written anew from the line, with this route's own key and an id of its own."""
         provider = route.provider
+        own_id = f"{request_row_id(batch_id, life.request.line)}_{len(life.attempts) + 1}"
         try:
             key = await self.credentials.key(provider)
-            call = adapter_for(provider.wire).call(life.request, route, key)
+            call = adapter_for(provider.wire).call(life.request, route, key, request_id=own_id)
             return call if isinstance(call, Failure) else await self.credentials.sign(call, provider)
         except ConfigError as error:
             return Failure(Kind.BAD_KEY, str(error))
 
-    async def _exchange(self, life: Life, route: Route, call: Call, timeout_s: float) -> Result:
+    async def _exchange(self, life: Life, route: Route, call: Call, timeout_s: float, batch: OpenBatch) -> Result:
         provider = route.provider
         reply = await self.transport.send(call, provider, timeout_s)
         if isinstance(reply, Failure):
             return reply
         self.gate.observe(route.scopes, reply.headers)
         key = await self.credentials.key(provider)
-        return adapter_for(provider.wire).read(reply, life.request, route, key=key)
+        result = adapter_for(provider.wire).read(reply, life.request, route, key=key)
+        if isinstance(result, Answer) and result.raw is not None and not batch.document.options.raw:
+            return replace(result, raw=None)  # nobody asked for it, and it is as large as the answer
+        return result
 
     def _failure(self, life: Life, result: Result, batch: OpenBatch) -> Failure | None:
         """What is wrong with the result; an answer that breaks its schema is told so next time, where asked for."""
@@ -165,7 +169,9 @@ class Caller:
         run, now_s = self._refused.setdefault(scope, _Refused()), self.monotonic()
         if now_s >= run.until_s:
             run.count += 1
-            run.until_s = now_s + backoff_s(run.count, self.retry.base_delay_s, self.retry.max_delay_s, self.draw())
+            least_s = min(failure.row.min_wait_s, self.retry.max_delay_s)
+            after_s = backoff_s(run.count, self.retry.base_delay_s, self.retry.max_delay_s, self.draw())
+            run.until_s = now_s + max(least_s, after_s)
         return max(0.0, run.until_s - now_s)
 
     def _learn(

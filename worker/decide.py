@@ -121,13 +121,13 @@ def _closed(failure: Failure, standing: Standing, rules: Rules) -> Decision:
 
 
 def _wait_s(failure: Failure, standing: Standing, rules: Rules, draw: float) -> float:
-    """The backoff; what the provider told is a floor, and may exceed our cap."""
+    """The backoff over a floor: what the provider told, which may exceed our cap, else the row's least."""
     row = failure.row
     failures = standing.attempts_here if row.costs_attempt else standing.refusals_here
-    after_s = max(row.min_wait_s, backoff_s(max(1, failures), rules.base_delay_s, rules.max_delay_s, draw))
+    floor_s = min(row.min_wait_s, rules.max_delay_s)
     if failure.retry_after_s is not None and row.wait is Wait.TOLD:
-        after_s = max(after_s, told_s(failure.retry_after_s, draw))
-    return after_s
+        floor_s = failure.retry_after_s
+    return max(told_s(floor_s, draw), backoff_s(max(1, failures), rules.base_delay_s, rules.max_delay_s, draw))
 
 
 def _too_long(after_s: float, standing: Standing, rules: Rules) -> bool:
