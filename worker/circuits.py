@@ -22,7 +22,7 @@ __all__ = ["Circuit", "Circuits", "Pauses"]
 _log = logger(__name__)
 
 WINDOW_MS = 10_000  #: failures are counted over this long
-OPENS_AFTER = 5  #: so many failures in the window, and no fewer than answers, open a circuit
+OPENS_AFTER = 5  #: so many failures in a row here, or in the window and more than answers, open a circuit
 PROBE_LIFE_MS = 120_000  #: a probe that has not come back by then is given to another
 
 
@@ -44,8 +44,9 @@ class Circuit:
     answered: int = 0
     failed: int = 0
     opened_by: str = ""
-    opened_for_ms: int = 0
+    opened_for_ms: int = 0  #: 0: until an operator resumes it, or for the first pause where it is merely failing
     probed: str = ""
+    in_a_row: int = 0  #: failures since the last answer, here
     wanted: int = 0  #: lines that wait for it
     passed_over: bool = False  #: a line went past it to a later route
 
@@ -54,13 +55,23 @@ class Circuit:
         return bool(self.answered or self.failed or self.opened_by or self.probed)
 
     def count(self, *, failed: bool) -> bool:
-        """Take an ordinary call; True when it has opened the circuit here. The fleet may know better, and says so."""
+        """Take an ordinary call; True when it has opened the circuit.
+
+        Failures in a row tell at once that a route has died, however many answers it gave just before; the fleet's
+        window tells of one that fails half of its calls.
+        """
         self.answered += not failed
         self.failed += failed
-        if self.state == "closed" and self.failed >= OPENS_AFTER and self.failed >= self.answered:
-            self.state, self.kind = "open", "failing"
-            return True
-        return False
+        self.in_a_row = self.in_a_row + 1 if failed else 0
+        if self.state != "closed" or self.in_a_row < OPENS_AFTER:
+            return False
+        self.open("failing", 0)
+        return True
+
+    def open(self, kind: str, for_ms: int) -> None:
+        """Open it here and now; the fleet hears of it next. ``for_ms`` is as ``opened_for_ms``."""
+        self.state, self.kind, self.in_a_row = "open", kind, 0
+        self.opened_by, self.opened_for_ms = kind, for_ms
 
     def words(self) -> tuple[Any, ...]:
         """What the script is told: the six of ``health.lua``."""

@@ -3,7 +3,8 @@
 -- ARGV[1] window, ms   ARGV[2] failures that open   ARGV[3] first pause, ms   ARGV[4] longest pause, ms
 -- ARGV[5] a probe's longest life, ms
 -- then for each key six: answered calls, failed calls, kind that opens it ("" for none), for how many ms (0: until an
---   operator resumes it), outcome of a probe ("", "ok", "failed", "back": it was not sent), 1 when a caller would probe
+--   operator resumes it; "failing" has the first pause), outcome of a probe ("", "ok", "failed", "back": it was not
+--   sent), 1 when a caller would probe
 -- returns for each key {state, kind, ms left, ms since it opened}: "closed", "open" (-1 ms: until an operator) or
 --   "probe" (it is yours)
 -- The fields of a circuit: ok, failed, since_us (the window); while it is open also kind, until_us (0: an operator),
@@ -29,7 +30,7 @@ local function count(key, ok, failed)
   local since, oks, fails = tonumber(h[1]) or 0, tonumber(h[2]) or 0, tonumber(h[3]) or 0
   if now - since > window then since, oks, fails = now, 0, 0 end
   oks, fails = oks + ok, fails + failed
-  if fails >= opens and fails >= oks then return open(key, 'failing', first, first, now) end
+  if fails >= opens and fails > oks then return open(key, 'failing', first, first, now) end
   redis.call('HSET', key, 'since_us', int(since), 'ok', oks, 'failed', fails)
   redis.call('PEXPIRE', key, A_DAY)
   return {'closed', '', 0, 0}
@@ -53,7 +54,11 @@ for i = 1, #KEYS do
   local probed, would_probe = ARGV[at + 4], ARGV[at + 5] == '1'
   local h = redis.call('HMGET', key, 'kind', 'until_us', 'pause_ms', 'probe_us', 'opened_us')
   local present, opened = h[1], tonumber(h[5]) or now
-  if kind ~= '' then
+  if kind == 'failing' and present then
+    answer[i] = stand(key, would_probe, present, h)
+  elseif kind == 'failing' then
+    answer[i] = open(key, kind, first, first, now)
+  elseif kind ~= '' then
     answer[i] = open(key, kind, for_ms, first, present and opened or now)
   elseif present and probed == 'ok' then
     redis.call('DEL', key)

@@ -85,11 +85,21 @@ class Health:
             standing = self._circuits.states(_names(route))
             if not standing:
                 return Pass(index, route)
-            if all(circuit.state == "probe" for circuit in standing):
+            if self._may_try(route):
                 return self._probe(index, route)
             for circuit in standing:
                 circuit.passed_over = True
         return None
+
+    def _may_try(self, route: Route) -> bool:
+        """Whether a probe may leave. Who has the account's may try a failing route with the same call.
+
+        Two workers, of which one held the account's probe and the other the route's, would wait for each other.
+        """
+        account, own = (self._circuits[name] for name in _names(route))
+        if account.state == "closed":
+            return own.state == "probe"
+        return account.state == "probe" and (own.state != "open" or own.kind == "failing")
 
     def usable(self, route: Route) -> bool:
         """Whether ordinary calls may pass."""
@@ -173,8 +183,7 @@ class Health:
         circuit = self._circuits[name]
         if circuit.state == "closed":
             _log.warning("circuit_opened", circuit=name, kind=kind.value)
-        circuit.state, circuit.kind = "open", kind.value
-        circuit.opened_by, circuit.opened_for_ms = kind.value, int(for_s * 1000)
+        circuit.open(kind.value, int(for_s * 1000))
         self._tell.set()
 
     def _probe(self, index: int, route: Route) -> Pass:
@@ -182,7 +191,7 @@ class Health:
         probes = []
         for name in _names(route):
             circuit = self._circuits[name]
-            if circuit.state == "probe":
+            if circuit.state != "closed":
                 circuit.state = "open"
                 probes.append(name)
         return Pass(index, route, tuple(probes))

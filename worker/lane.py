@@ -95,6 +95,8 @@ class Lane:
     def settled(self) -> None:
         """A call has ended: there may be room again, and money."""
         self._unpark_at = 0.0
+        if self.held_by is not None and self.held_by[1] == "concurrency":
+            self._again_at = 0.0  # the place is free now: the next call need not wait for the script's guess
         self._wake.set()
 
     def ask_again(self) -> None:

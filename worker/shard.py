@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
+from redis.exceptions import RedisError
+
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.failure import TABLE, Failure, Kind
@@ -28,6 +30,7 @@ from bucketline.request import Fault, Request, read_request
 from bucketline.settings import WorkerSettings
 from bucketline.sign import Reason
 from bucketline.store import Store, StoreError
+from worker.budget import open_budget
 from worker.control import Control, OpenBatch
 from worker.dispatch import Dispatcher
 from worker.life import Life
@@ -109,6 +112,8 @@ class ShardRunner:
             return ShardEnd.ENDED
         except (StoreError, BucketlineError) as error:
             log.warning("handed_back", reason=str(error))
+        except (RedisError, OSError) as error:
+            log.warning("handed_back", reason=type(error).__name__)
         return ShardEnd.HAND_BACK
 
     async def _run(self, ticket: Ticket) -> ShardEnd:
@@ -123,6 +128,7 @@ class ShardRunner:
         todo = [record for record in records if record.line not in claim.recorded]
         shard = OpenShard(batch_id, number, claim.generation, len(todo))
         self.recorder.adopt(shard, claim.unsealed)
+        await open_budget(self.dispatcher.gate, self.ledger, document)
         batch = await self.control.open(document)
         self.open.add(shard)
         try:
@@ -136,6 +142,8 @@ class ShardRunner:
             self.open.discard(shard)
             self.recorder.forget(shard)
             self.control.close_shard(batch)
+            if batch.shards == 0:
+                self.dispatcher.gate.forget_budget(batch_id)
 
     async def _lines(self, todo: list[Record], shard: OpenShard, batch: OpenBatch) -> bool:
         """Start every line, seal as they grow; True when all of them are recorded."""

@@ -70,14 +70,26 @@ async def test_a_handful_of_failures_closes_the_route_at_once_here_and_soon_ever
     await until(lambda: not other.usable(FIRST), "the other worker hears of it")
 
 
-async def test_good_answers_outweigh_failures(fleet: tuple[Health, Health], redis_client: Redis) -> None:
+async def test_a_route_that_fails_now_and_then_stays_open(fleet: tuple[Health, Health]) -> None:
     one, other = fleet
     for _ in range(4 * OPENS_AFTER):
+        one.saw(ordinary(FIRST), BROKEN)
+        one.saw(ordinary(FIRST), None)
         other.saw(ordinary(FIRST), None)
-    await until(lambda: other.usable(FIRST) and other._circuits[FIRST.name].answered == 0, "the fleet was told")
-    break_it(one, FIRST)
-    await until(lambda: one.usable(FIRST), "the fleet knows better")
-    assert await read_circuits(redis_client, [FIRST.name]) == {}
+    await until(lambda: not one._circuits[FIRST.name].untold, "the fleet was told")
+    assert one.usable(FIRST)
+    assert other.usable(FIRST)
+
+
+async def test_a_route_that_fails_most_of_its_calls_is_closed_by_the_fleet_together(
+    fleet: tuple[Health, Health],
+) -> None:
+    """No worker alone has seen enough, and an answer now and then does not hide it."""
+    one, other = fleet
+    for worker in fleet:
+        for failure in (BROKEN, BROKEN, None, BROKEN, BROKEN):
+            worker.saw(ordinary(FIRST), failure)
+    await until(lambda: not one.usable(FIRST) or not other.usable(FIRST), "the fleet closes it")
 
 
 async def test_one_probe_of_the_whole_fleet_tries_a_broken_route_out(fleet: tuple[Health, Health]) -> None:
@@ -177,6 +189,25 @@ async def test_an_account_that_is_still_empty_costs_a_hasty_operator_one_call(
     one.saw(await leave(one, FIRST), EMPTY)
     await until(lambda: not one._circuits["alpha"].untold, "the fleet was told")
     assert (await read_circuits(redis_client, ["alpha"]))["alpha"].until_s is None
+
+
+async def test_workers_do_not_hold_the_two_probes_of_a_route_against_each_other(
+    fleet: tuple[Health, Health], redis_client: Redis
+) -> None:
+    """A route that was failing when its account ran dry has two closed circuits; one call tries both out."""
+    one, other = fleet
+    break_it(one, FIRST)
+    one.saw(ordinary(FIRST), EMPTY)
+    await until(lambda: not one._circuits["alpha"].untold, "the fleet was told")
+    for worker, route in ((one, "alpha"), (other, FIRST.name)):
+        worker._circuits[route].state = "probe"
+    other._circuits["alpha"].open("account_exhausted", 0)
+    probe = await leave(one, FIRST)
+    assert probe.probes == ("alpha", FIRST.name)
+    assert other.take([FIRST], (0,)) is None
+    one.saw(probe, None)
+    await until(lambda: one.usable(FIRST), "both are open to everyone")
+    assert await read_circuits(redis_client, [FIRST.name]) == {}
 
 
 async def test_a_configured_recheck_needs_no_operator(fleet: tuple[Health, Health]) -> None:

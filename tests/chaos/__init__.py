@@ -1,0 +1,1 @@
+"""Storms: the whole line against simulated trouble, judged by the simulator's own books."""
