@@ -68,7 +68,7 @@ def _choice(ask: Ask, model: ModelConfig, dice: Dice, mark: str, index: int, roo
     if room <= 0:
         return Choice("", Finish.LENGTH)
     if ask.tool is not None:
-        arguments = orjson.dumps(example(ask.tool.schema, mark))
+        arguments = orjson.dumps(example({"type": "object"} | dict(ask.tool.schema), mark))
         call = ToolCall(f"call_{mark[-12:]}{index}", ask.tool.name, arguments)
         choice = Choice("", Finish.TOOL, call)
         return choice if _choice_tokens(choice) <= room else _cut(arguments.decode() + " " * room * _TEXT_BYTES, room)

@@ -196,7 +196,8 @@ def _listed(provider: Provider) -> Sequence[str]:
 def _get(request: web.BaseRequest, provider: Provider, path: str) -> web.Response:
     if path.endswith("/models"):
         anthropic = "anthropic-version" in request.headers
-        body = listing(_listed(provider), gemini=path.startswith("/v1beta"), anthropic=anthropic)
+        gemini = "x-goog-api-key" in request.headers or (path.startswith("/v1beta") and "/openai/" not in path)
+        body = listing(_listed(provider), gemini=gemini, anthropic=anthropic)
         return web.Response(body=body, content_type="application/json")
     return _no_path(request, provider, path)
 
