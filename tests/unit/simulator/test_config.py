@@ -55,7 +55,7 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
 
 
 def test_presets_are_valid_and_can_be_changed() -> None:
-    assert sum(bad_weather(1).providers["alpha"].weather.rates.values()) == pytest.approx(0.065)
+    assert sum(bad_weather(1).providers["alpha"].weather.rates.values()) == pytest.approx(0.037)
     assert replace(bad_weather(1), seed=2) == bad_weather(2)
     assert list(fair_weather(3, 0).providers) == ["alpha", "beta", "gamma"]
     with pytest.raises(ValueError, match="1 to 8"):

@@ -187,7 +187,10 @@ def _dimensions(request: Mapping[str, Any]) -> int | None:
 
 def _tool(body: Mapping[str, Any], contents: list[Any], prompt: str) -> Tool | None:
     tools = [
-        Tool(str(made.get("name", "")), _either(made, "parametersJsonSchema", "parameters_json_schema", "parameters") or {})
+        Tool(
+            str(made.get("name", "")),
+            _either(made, "parametersJsonSchema", "parameters_json_schema", "parameters") or {},
+        )
         for group in body.get("tools") or ()
         if isinstance(group, dict)
         for made in _either(group, "functionDeclarations", "function_declarations") or ()
