@@ -31,6 +31,7 @@ __all__ = [
     "enqueue_finish",
     "enqueue_shards",
     "mark_of",
+    "release",
 ]
 
 SHARD_JOB = "run_shard"
@@ -87,6 +88,11 @@ async def enqueue_shards(
             pending.clear()
     await _offer(redis, pending)
     return count
+
+
+async def release(redis: ArqRedis, batch_id: str, shards: int) -> None:
+    """Drop the leases of a batch's shards, where it is known that nobody works on them."""
+    await redis.unlink(*(mark_of(keys.shard_job_id(batch_id, number)) for number in range(shards)))
 
 
 async def enqueue_finish(redis: ArqRedis, batch_id: str) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bucketline.batch import TERMINAL, BatchOptions, Progress
+from bucketline.batch import TERMINAL, BatchDocument, BatchOptions, Progress
 from bucketline.errors import UsageError
+from bucketline.layout import batch_document
+from bucketline.queue import release
 from bucketline.settings import Settings
 from producer.intake import submit
 from producer.watch import progress_of
@@ -57,6 +58,8 @@ async def run_local(
         _refuse_to_overwrite(run.folder, work)
     work.mkdir(exist_ok=True)
     async with _engine(work, settings) as engine:
+        if batch_id is not None:
+            await _let_go(batch_id, engine)
         served = asyncio.create_task(serve(engine, stop))
         try:
             if batch_id is None:
@@ -70,7 +73,6 @@ async def run_local(
                     number_duplicates=run.number_duplicates,
                 )
                 batch_id = document.id
-                (work / "batch").write_text(json.dumps({"id": batch_id}))
             else:
                 await recover(batch_id, engine.store, engine.ledger, engine.redis)
             progress = await _watch(batch_id, engine, show, stop, served)
@@ -106,11 +108,15 @@ async def _watch(
 
 
 def _resumed(work: Path) -> str | None:
-    """The batch that an interrupted run left here; None when there is none to go on with."""
-    try:
-        return str(json.loads((work / "batch").read_text())["id"])
-    except (OSError, ValueError, KeyError):
-        return None
+    """The batch that an interrupted run left here; None when it had not come as far as its document."""
+    documents = list((work / "store").glob(batch_document("*")))
+    return documents[0].parent.name if documents else None
+
+
+async def _let_go(batch_id: str, engine: Engine) -> None:
+    """Drop the leases of the run that died: the folder is locked, so nobody else works on its shards."""
+    document = BatchDocument.model_validate_json(await engine.store.get(batch_document(batch_id)))
+    await release(engine.redis, batch_id, len(document.shards))
 
 
 def _refuse_to_overwrite(folder: Path, work: Path) -> None:
