@@ -27,7 +27,7 @@ __all__ = ["MOST", "Monitor", "Snapshot"]
 
 MOST = 44  #: commands of one look, at the most
 _INDEX = 7  #: of them, those that say what there is
-_LISTED = 200  #: the newest batches that are looked at
+_LISTED = 200  #: the newest batches that are looked at; at least one, since Redis counts from the end too
 #: what → how often it is read anew, seconds
 _PERIODS = {"batch": 1.0, "worker": 1.0, "scope": 1.0, "circuit": 1.0, "figures": 10.0, "measured": 5.0}
 
@@ -79,18 +79,22 @@ class Snapshot:
 
 
 class Monitor:
-    """Looks again and again. ``routes`` are names that are of interest even if nobody has called them."""
+    """Looks again and again. ``routes`` and ``scopes`` are of interest even if nobody has listed them in Redis."""
 
     def __init__(
         self,
         redis: Redis,
         routes: Iterable[str] = (),
         *,
+        scopes: Iterable[str] = (),
+        listed: int = _LISTED,
         most: int = MOST,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
         self._configured = tuple(dict.fromkeys(routes))
+        self._also = tuple(scopes)
+        self._listed = listed
         self._most = most
         self._monotonic = monotonic
         self._read_at: dict[_Item, float] = {}
@@ -155,7 +159,7 @@ class Monitor:
         pipe.time()
         pipe.zcard(keys.QUEUE)
         pipe.zrange(keys.QUEUE, 0, 0)
-        pipe.zrevrange(keys.BATCHES, 0, _LISTED - 1)
+        pipe.zrevrange(keys.BATCHES, 0, self._listed - 1)
         pipe.zrange(keys.WORKERS, 0, -1)
         pipe.smembers(keys.SCOPES)
         pipe.smembers(keys.ROUTES)
@@ -170,7 +174,7 @@ class Monitor:
         watched = [batch_id for batch_id in self._batch_ids if self._is_live(batch_id)]
         self._batch_ids = list(dict.fromkeys((*_texts(batches), *watched)))
         self._worker_ids = sorted(_texts(workers))
-        self._scopes = sorted(_texts(scopes))
+        self._scopes = sorted({*_texts(scopes), *self._also})
         self._routes = list(dict.fromkeys((*self._configured, *sorted(_texts(routes)))))
         self._forget()
         return self._snapshot(now_s, tickets, head[0].decode() if head else None)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from bucketline.batch import Progress
+from bucketline.batch import TERMINAL, Progress
 from bucketline.gauge import Gauge
 from bucketline.pace import Bound, time_left_s
 from bucketline.sign import Reason
@@ -21,7 +22,7 @@ from producer.monitor import Monitor, Snapshot
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["Limits", "bounds_of", "left_s", "scopes_of"]
+__all__ = ["Going", "Limits", "bounds_of", "going", "left_s", "scopes_of"]
 
 _LOOK_S = 2.0
 _TOKENS = {"tpm", "tpd"}
@@ -68,6 +69,34 @@ def left_s(batch: Progress, snapshot: Snapshot, lines_per_s: float, *, wait_s: f
     gauges = [gauge for name in scopes_of(batch.id, snapshot) if (gauge := snapshot.gauges.get(name)) is not None]
     bounds = bounds_of(batch, gauges, snapshot.at_s)
     return time_left_s(batch.counts.total - batch.counts.done, lines_per_s, bounds, wait_s=wait_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """How a batch goes: lines per second as workers observed it, and the seconds left, None where nothing tells."""
+
+    lines_per_s: float = 0.0
+    left_s: float | None = None
+
+    def document(self) -> dict[str, float | None]:
+        """Members of the entry of ``status --json``."""
+        return {
+            "lines_per_s": round(self.lines_per_s, 2),
+            "left_s": None if self.left_s is None else round(self.left_s, 1),
+        }
+
+
+async def going(redis: Redis, batches: Sequence[Progress]) -> dict[str, Going]:
+    """How batches go at the moment; without one that runs, nothing is read."""
+    if all(batch.state in TERMINAL for batch in batches):
+        return {batch.id: Going() for batch in batches}
+    snapshot = await Monitor(redis, listed=1).look_at_all()
+    found = {}
+    for batch in batches:
+        rate = snapshot.lines_per_s(batch.id)
+        left = None if batch.state in TERMINAL else left_s(batch, snapshot, rate)
+        found[batch.id] = Going(rate, left)
+    return found
 
 
 class Limits:

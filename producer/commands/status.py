@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from producer.commands.base import JsonFlag, print_json, print_table, with_produ
 if TYPE_CHECKING:
     from bucketline.batch import Progress
     from producer.client import Producer
+    from producer.timeleft import Going
 
 __all__ = ["register", "show"]
 
@@ -29,26 +31,32 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Show batches; of one batch the exit code says 0 answered, 1 over with failures, 3 not over."""
 
-        async def look(producer: Producer) -> list[Progress]:
-            return await producer.recent(limit) if batch_id is None else [await producer.status(batch_id)]
+        async def look(producer: Producer) -> tuple[list[Progress], Mapping[str, Going]]:
+            from producer.timeleft import going
 
-        found = with_producer(context, look)
+            found = await producer.recent(limit) if batch_id is None else [await producer.status(batch_id)]
+            return found, await going(await producer.redis(), found)
+
+        found, pace = with_producer(context, look)
         if json:
-            print_json({"batches": [progress.document() for progress in found]})
+            print_json({"batches": [{**one.document(), **pace[one.id].document()} for one in found]})
         else:
-            show(found)
+            show(found, pace)
         if batch_id is not None:
             from producer.watch import exit_code_of
 
             raise typer.Exit(exit_code_of(found[0]))
 
 
-def show(found: list[Progress]) -> None:
+def show(found: list[Progress], pace: Mapping[str, Going] | None = None) -> None:
     """Batches as a table."""
+    from bucketline.figures import seconds_in_words
+
     rows = []
     for progress in found:
         counts, entry = progress.counts, progress.document()
         cost = "–" if progress.unpriced and not progress.nanousd else f"${entry['cost_usd']}"
+        left_s = pace[progress.id].left_s if pace else None
         rows.append(
             [
                 progress.id,
@@ -57,9 +65,10 @@ def show(found: list[Progress]) -> None:
                 f"{counts.completed}/{counts.total}",
                 str(counts.failed + counts.cancelled),
                 cost + ("+?" if progress.unpriced and progress.nanousd else ""),
+                seconds_in_words(left_s) if left_s else "",
                 entry["created_at"][:19].replace("T", " "),
                 progress.source + (f" ({progress.reason})" if progress.reason else ""),
             ]
         )
-    columns = ["batch", "status", "done", "answered", "failed", "cost", "created (UTC)", "source"]
-    print_table(columns, rows, right=frozenset(columns[2:6]))
+    columns = ["batch", "status", "done", "answered", "failed", "cost", "left", "created (UTC)", "source"]
+    print_table(columns, rows, right=frozenset(columns[2:7]))

@@ -1,0 +1,272 @@
+"""What a batch waits for, in words: the reasons, each with its figures and its time.
+
+Comes in: the batch, a snapshot of the line, and its place on the queue. Goes out: ``Cause`` records, the binding one first: what
+stops the batch altogether, then what holds most of its lines. Pure: nothing is read here, and the same snapshot gives the
+same words. Called by ``why`` and ``top``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from bucketline.batch import TERMINAL, Progress, State
+from bucketline.circuit import Circuit
+from bucketline.failure import TABLE, Kind
+from bucketline.figures import clock, percent, seconds_in_words
+from bucketline.gauge import Gauge
+from bucketline.money import usd
+from bucketline.sign import Hold, Reason
+from producer.cause import Cause, Place, count, scope_name, sentence
+from producer.monitor import Snapshot
+
+__all__ = ["budget_scope", "causes"]
+
+_SILENT_S = 10.0  #: a worker that has given no sign for so long may be gone
+_STOPS = 10**12  #: ranks what stops everything before what holds lines
+_KINDS = frozenset(kind.value for kind in Kind)
+_MINUTE = {
+    "requests": "requests per minute",
+    "tokens": "tokens per minute",
+    "input_tokens": "input tokens per minute",
+    "output_tokens": "output tokens per minute",
+}
+_DAY = {"requests_day": "requests per day", "tokens_day": "tokens per day"}
+
+
+def budget_scope(batch_id: str) -> str:
+    """The gate's name for a batch's budget."""
+    return f"~{batch_id}"
+
+
+def causes(batch: Progress, snapshot: Snapshot, place: Place | None = None) -> list[Cause]:
+    """Why the batch is not over yet, the binding reason first; never empty."""
+    if batch.state in TERMINAL:
+        return [Cause("over", f"It is over: {batch.state}" + (f" ({batch.reason})." if batch.reason else "."))]
+    found = [
+        *_stops(batch, snapshot),
+        *_workers(snapshot),
+        *_permits(batch, snapshot),
+        *_routes(batch, snapshot),
+        *_backoffs(batch, snapshot),
+        *_process(batch, snapshot),
+        *_budget(batch, snapshot),
+        *_flight(batch, snapshot),
+        *_queue(batch, snapshot, place),
+    ]
+    found.sort(key=lambda cause: -(cause.rank or (cause.lines or 0)))
+    return found or [Cause("running", "Nothing holds it up: its last lines are being recorded.")]
+
+
+# ── what stops the batch as a whole ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _stops(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    left = batch.counts.total - batch.counts.done
+    flying = _in_flight(batch, snapshot)
+    if batch.state is State.CANCELLING:
+        landing = f"{count(flying, 'call')} may still land" if flying else "its workers are letting go of it"
+        yield Cause("cancelling", f"It is being cancelled; {landing}.", flying, rank=3 * _STOPS)
+    elif batch.state is State.FINALIZING or (left == 0 and batch.waiting_shards == 0):
+        yield Cause("finalizing", "All lines are done; its results are being merged.", rank=3 * _STOPS)
+    elif batch.paused:
+        command = f"`bucketline resume {batch.id}`"
+        yield Cause("paused", f"It is paused by an operator; {command} lets it go on.", left, rank=3 * _STOPS)
+    elif batch.state is State.VALIDATING:
+        yield Cause("validating", "Its work is not on the queue yet; a worker takes it up.", left, rank=_STOPS)
+
+
+def _workers(snapshot: Snapshot) -> Iterator[Cause]:
+    alive = [sign for sign in snapshot.workers if snapshot.at_s - sign.seen_s < max(_SILENT_S, sign.lease_s)]
+    if not alive:
+        yield Cause("no_workers", "No worker runs; start one with `bucketline work`.", rank=2 * _STOPS)
+    for sign in snapshot.workers:
+        silent_s = snapshot.at_s - sign.seen_s
+        if silent_s >= _SILENT_S and sign.open_shards:
+            free = f"another worker takes up its shards {sign.lease_s:.0f} s after its last renewal"
+            words = f"Worker {sign.worker_id} has given no sign of life for {seconds_in_words(silent_s)}; {free}."
+            yield Cause("silent_worker", words, sign.open_lines)
+
+
+# ── what holds lines ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _permits(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    """The limits, by the scope that has no room."""
+    lines: Counter[tuple[str, str]] = Counter()
+    holds: dict[tuple[str, str], list[Hold]] = defaultdict(list)
+    for worker in snapshot.workers:
+        of_lane = {hold.lane: hold for hold in worker.holds if hold.reason != "money"}
+        for wait in worker.waits:
+            if wait.batch_id == batch.id and wait.reason == Reason.PERMIT:
+                hold = of_lane.get(wait.where) or Hold(wait.where, wait.where, "order", wait.lines, 0, 0.0)
+                lines[hold.scope, hold.reason] += wait.lines
+                holds[hold.scope, hold.reason].append(hold)
+    for (scope, reason), number in lines.items():
+        yield _limit(scope, reason, number, holds[scope, reason], snapshot)
+
+
+def _limit(scope: str, reason: str, lines: int, holds: list[Hold], snapshot: Snapshot) -> Cause:
+    gauge = snapshot.gauges.get(scope) or Gauge(scope, (), 0)
+    limit, now_s = gauge.limit(reason), snapshot.at_s
+    waits = f"{count(lines, 'line')} {'waits' if lines == 1 else 'wait'}"
+    if gauge.paused_until_s is not None and reason in ("paused", "order"):
+        left, why = seconds_in_words(gauge.paused_until_s - now_s), (gauge.pause_reason or "").replace("_", " ")
+        until = f"until {clock(gauge.paused_until_s, now_s)} ({left} from now)"
+        words = f"{scope_name(scope)} is paused by its provider's {why or 'refusal'} {until}; {waits}."
+        return Cause("paused_by_provider", sentence(words), lines, gauge.paused_until_s)
+    if reason in _DAY:
+        used = f"{percent(limit.share)} of {limit.limit:,} used" if limit else "used up"
+        until_s = gauge.day_resets_s
+        until = f"until {clock(until_s, now_s)}" if until_s else "until its reset"
+        words = (
+            f"{_DAY[reason]} of {scope_name(scope)}: {used}; {count(lines, 'line')} parked {until} by the daily limit."
+        )
+        return Cause("daily_limit", sentence(words), lines, until_s)
+    if reason == "concurrency":
+        most = f"{gauge.in_flight:,} of {limit.limit:,}" if limit else f"{gauge.in_flight:,}"
+        found = ", which was found out by refusals" if limit and limit.found else ""
+        return Cause("concurrency", sentence(f"calls in flight of {scope_name(scope)}: {most}{found}; {waits}."), lines)
+    if reason in _MINUTE and limit is not None:
+        amount = 1 if reason == "requests" else max((hold.next_tokens for hold in holds), default=0)
+        unit = "request" if reason == "requests" else "token"
+        ready_s = limit.ready_in_s(amount)
+        words = f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used, next "
+        words += f"{count(amount, unit)} in {ready_s:.1f} s; {waits}."
+        return Cause("limit", sentence(words), lines, now_s + ready_s)
+    others = sum(hold.waiting for hold in holds) - lines
+    words = f"others come first at {scope_name(scope)}" + (
+        f", where {others:,} more requests wait" if others > 0 else ""
+    )
+    return Cause("order", sentence(f"{words}; {waits}."), lines)
+
+
+def _routes(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    """Closed circuits, each with the lines that have no other way."""
+    lines: Counter[str] = Counter()
+    for where, number in _waits(batch, snapshot, Reason.ROUTE).items():
+        for route in where.split(","):
+            provider = route.partition("/")[0]
+            lines[provider if provider in snapshot.circuits else route] += number
+    for name, number in lines.items():
+        circuit = snapshot.circuits.get(name)
+        if circuit is not None:
+            yield _closed(circuit, number, snapshot.at_s)
+        else:
+            words = f"route {name} has just opened again; {count(number, 'line')} {'goes' if number == 1 else 'go'} on."
+            yield Cause("circuit", sentence(words), number)
+
+
+def _closed(circuit: Circuit, lines: int, now_s: float) -> Cause:
+    name = circuit.name
+    kind = Kind(circuit.kind) if circuit.kind in _KINDS else None
+    what = TABLE[kind].sentence.rstrip(".") if kind else "its calls keep failing"
+    what = what[:1].lower() + what[1:]
+    if circuit.until_s is None:
+        until = f"until `bucketline resume-route {name}`"
+    elif circuit.probing:
+        until = "one call is trying it out now"
+    elif circuit.until_s <= now_s:
+        until = "the next call tries it out"
+    else:
+        until = f"next try at {clock(circuit.until_s, now_s)} ({seconds_in_words(circuit.until_s - now_s)} from now)"
+    owner = f"route {name}" if "/" in name else f"account {name}"
+    words = f"{owner} is closed: {what}; {until}; {count(lines, 'line')} {'waits' if lines == 1 else 'wait'}."
+    return Cause("circuit", sentence(words), lines, circuit.until_s)
+
+
+def _backoffs(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    for where, lines in _waits(batch, snapshot, Reason.BACKOFF).items():
+        routes = set(where.split(","))
+        paused = _paused(routes, snapshot)
+        if paused is not None:
+            yield _limit(paused.name, "paused", lines, [], snapshot)
+            continue
+        kinds: Counter[str] = Counter()
+        for worker in snapshot.workers:
+            for trouble in worker.troubles:
+                if trouble.route in routes:
+                    kinds[trouble.kind] += trouble.count
+        seen = ", ".join(f"{kind.replace('_', ' ')} {seen_times:,}×" for kind, seen_times in kinds.most_common(3))
+        after = f" ({seen} in the last minute)" if seen else ""
+        words = (
+            f"{count(lines, 'line')} parked for another attempt on {where.replace(',', ', ')} after failures{after}."
+        )
+        yield Cause("backoff", words, lines)
+
+
+def _paused(routes: set[str], snapshot: Snapshot) -> Gauge | None:
+    """The scope whose provider said when to come back: the lines that were refused wait as long as all others."""
+    names = [name for route in routes for name in (route.partition("/")[0], route)]
+    gauges = [snapshot.gauges[name] for name in names if name in snapshot.gauges]
+    return next((gauge for gauge in gauges if gauge.paused_until_s is not None), None)
+
+
+def _process(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    """What the worker processes themselves have no room for."""
+    lines = sum(_waits(batch, snapshot, Reason.PLACE).values())
+    if lines:
+        places = sum(worker.places for worker in snapshot.workers)
+        words = f"all {places:,} places of {count(len(snapshot.workers), 'worker')} are taken by calls in flight; "
+        words += f"{count(lines, 'line')} with a permit wait for one (worker.concurrency, or more workers)."
+        yield Cause("places", sentence(words), lines)
+    lines = sum(_waits(batch, snapshot, Reason.MEMORY).values())
+    if lines:
+        words = (
+            f"answers wait in memory until Redis and the store take them; {count(lines, 'line')} held back meanwhile."
+        )
+        yield Cause("store", sentence(words), lines)
+
+
+def _budget(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    gauge = snapshot.gauges.get(budget_scope(batch.id))
+    if gauge is None or gauge.budget_nanousd is None:
+        return
+    lines = 0
+    for worker in snapshot.workers:
+        lanes = {w.where: w.lines for w in worker.waits if w.batch_id == batch.id and w.reason == Reason.PERMIT}
+        lines += sum(min(lanes.get(h.lane, 0), h.waiting) for h in worker.holds if h.reason == "money")
+    if lines:
+        words = f"${usd(gauge.spent_nanousd)} of its budget of ${usd(gauge.budget_nanousd)} are spent or reserved; "
+        words += f"{count(lines, 'line')} wait for what calls in flight leave over."
+        yield Cause("budget", sentence(words), lines, rank=lines + 0.5)
+
+
+def _flight(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
+    flying = _in_flight(batch, snapshot)
+    if flying and batch.state is not State.CANCELLING:
+        known = [one.p50_s for one in snapshot.measured.values() if one.p50_s is not None]
+        usual = f"; a call takes {min(known):.1f} to {max(known):.1f} s at the median" if known else ""
+        if known and max(known) - min(known) < 0.1:
+            usual = f"; a call takes {known[0]:.1f} s at the median"
+        are = "is" if flying == 1 else "are"
+        yield Cause("in_flight", f"{count(flying, 'call')} {are} on the way to the providers{usual}.", flying)
+
+
+def _queue(batch: Progress, snapshot: Snapshot, place: Place | None) -> Iterator[Cause]:
+    opened = sum(one.open_lines for worker in snapshot.workers for one in worker.batches if one.batch_id == batch.id)
+    left = batch.counts.total - batch.counts.done - opened
+    if left <= 0 or batch.state is not State.IN_PROGRESS:
+        return
+    room = f"{count(len(snapshot.workers), 'worker')} with {snapshot.open_lines:,} lines open"
+    shards = f" in {count(batch.waiting_shards, 'shard')}" if not opened else ""
+    behind = f", behind {count(place.ahead, 'shard')} of other work" if place and place.ahead and not opened else ""
+    words = f"{count(left, 'line')} wait on the queue{shards}{behind}, until there is room ({room})."
+    # Lines that are open wait for what holds them; those on the queue wait for them, and bind only where none is open.
+    yield Cause("queue", words, left, rank=0.1 if opened else left)
+
+
+# ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _waits(batch: Progress, snapshot: Snapshot, reason: Reason) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for worker in snapshot.workers:
+        for wait in worker.waits:
+            if wait.batch_id == batch.id and wait.reason == reason:
+                found[wait.where] += wait.lines
+    return found
+
+
+def _in_flight(batch: Progress, snapshot: Snapshot) -> int:
+    return sum(one.in_flight for worker in snapshot.workers for one in worker.batches if one.batch_id == batch.id)
