@@ -18,6 +18,7 @@ from bucketline.errors import ConfigError
 from bucketline.failure import Billed, Failure, Kind
 from bucketline.outcome import Attempt, Cost, request_row_id
 from bucketline.prices import PriceBook
+from bucketline.request import declared_cap_tokens
 from bucketline.settings import RetrySettings
 from worker.backoff import backoff_s
 from worker.checked import Checker
@@ -96,7 +97,7 @@ class Caller:
             self._cut_off(life, leave, ended_by or Kind.INTERNAL, started_s, self.monotonic() - began_s)
             raise
         latency_s = self.monotonic() - began_s
-        cost = self._cost(route, result, leave.demand, started_s)
+        cost = self._cost(life, route, result, leave.demand, started_s)
         failure = self._failure(life, result, batch)
         self._settle(leave.permit, route, result, failure, cost)
         self._learn(life, leave, result, failure, latency_s, cut_short=timeout_s < self.retry.request_timeout_s)
@@ -193,18 +194,18 @@ class Caller:
         self.gate.settle(leave.permit)
         self.health.lost(leave.given)
         failure, route = Failure(kind, ""), leave.given.route
-        cost = self._maybe_cost(route, leave.demand, started_s)
+        cost = self._maybe_cost(life, route, leave.demand, started_s)
         attempt = _attempt(route, failure, cost, started_s, latency_s, Billed.MAYBE)
         life.note(attempt, failure)
         self.sight.call(attempt)
 
-    def _cost(self, route: Route, result: Result, demand: Demand, when_s: float) -> Cost:
+    def _cost(self, life: Life, route: Route, result: Result, demand: Demand, when_s: float) -> Cost:
         answer = result if isinstance(result, Answer) else None
         if result.usage is None and isinstance(result, Failure):
             if result.row.billed is Billed.NO:
                 return Cost()
             if result.row.billed is Billed.MAYBE:
-                return self._maybe_cost(route, demand, when_s)
+                return self._maybe_cost(life, route, demand, when_s)
         return self.prices.cost(
             route,
             served_model=result.served_model,
@@ -214,10 +215,13 @@ class Caller:
             reported_nanousd=answer.reported_nanousd if answer else None,
         )
 
-    def _maybe_cost(self, route: Route, demand: Demand, when_s: float) -> Cost:
-        return self.prices.maybe_cost(
-            route, input_tokens=demand.input_tokens, output_tokens=demand.output_tokens, when_s=when_s
-        )
+    def _maybe_cost(self, life: Life, route: Route, demand: Demand, when_s: float) -> Cost:
+        """Nothing, or up to what the line's own cap allows; without a cap, what is likely."""
+        params = {**life.request.params, **route.set}
+        choices = params.get("n")
+        cap = (declared_cap_tokens(params) or 0) * (choices if isinstance(choices, int) and choices > 1 else 1)
+        most = max(cap, demand.output_tokens)
+        return self.prices.maybe_cost(route, input_tokens=demand.input_tokens, output_tokens=most, when_s=when_s)
 
 
 def _billed(failure: Failure | None) -> Billed:

@@ -215,11 +215,11 @@ def _wrong(validator: Validator, text: str) -> tuple[str, str] | None:
 
 def _place(schema_path: Sequence[str | int]) -> str:
     """Where, spelled by the schema's own property names: `` at items[].price``."""
-    steps = list(schema_path)
+    steps = iter(schema_path)
     place = ""
-    for step, following in zip(steps, [*steps[1:], ""], strict=True):
-        if step == "properties" and isinstance(following, str):
-            place += f".{following}"
+    for step in steps:
+        if step == "properties":
+            place += f".{next(steps, '')}"
         elif step in ("items", "prefixItems"):
             place += "[]"
     return f" at {place.lstrip('.')[:_LONGEST_PLACE]}" if place else ""

@@ -52,7 +52,7 @@ def repaired(request: Request, answer_body: bytes, fault: str) -> Request | None
 
 def _doubled(place: Mapping[str, Any]) -> dict[str, int]:
     caps = {name: place.get(name) for name in CAP_FIELDS}
-    return {name: 2 * cap for name, cap in caps.items() if isinstance(cap, int) and cap > 0}
+    return {name: 2 * cap for name, cap in caps.items() if type(cap) is int and cap > 0}
 
 
 def _with(request: Request, changes: Mapping[str, Any]) -> Request:
