@@ -17,14 +17,16 @@ __all__ = ["first_granted", "patience_s"]
 
 Permit = TypeVar("Permit")
 
+_A_MOMENT_S = 0.2
+
 
 def patience_s(plan: Plan, time_left_s: float | None) -> float | None:
     """How long a line waits at one route only; None: as long as it takes.
 
     With ``spill`` the plan says so. Near the deadline, which is ``spill_after_s`` away from it or less, patience ends in
-    any case.
+    any case; but a route that has room is given the moment that its permit takes.
     """
-    near_s = None if time_left_s is None else max(0.0, time_left_s - plan.spill_after_s)
+    near_s = None if time_left_s is None else max(_A_MOMENT_S, time_left_s - plan.spill_after_s)
     if not plan.spill:
         return near_s
     return plan.spill_after_s if near_s is None else min(plan.spill_after_s, near_s)

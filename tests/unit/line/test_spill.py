@@ -100,6 +100,6 @@ def test_patience_ends_when_the_plan_says_so_and_near_the_deadline_in_any_case()
     calm, spilling = Plan("m", (), spill_after_s=30.0), Plan("m", (), spill=True, spill_after_s=30.0)
     assert patience_s(calm, None) is None
     assert patience_s(calm, 600.0) == 570.0
-    assert patience_s(calm, 10.0) == 0.0
+    assert patience_s(calm, 10.0) == 0.2
     assert patience_s(spilling, None) == 30.0
     assert patience_s(spilling, 40.0) == 10.0
