@@ -8,6 +8,7 @@
 | bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | they follow the clock           |
 | bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
+| bl:b:ID:same:SHARE     | hash   | worker.dedupe       | worker.dedupe      | 7 days after its last use | equal requests are asked again |
 | bl:source:DIGEST       | string | submit, inbox       | submit, inbox      | 30 days after a look | the outbox tells of inbox files |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
 | bl:worker:ID           | hash   | heartbeat           | status, why, top   | 60 s                 | back with the next heartbeat    |
@@ -46,6 +47,7 @@ __all__ = [
     "batch_generations",
     "batch_hash",
     "batch_open",
+    "batch_same",
     "circuit",
     "finish_job_id",
     "gate_leases",
@@ -94,6 +96,11 @@ def batch_ended(batch_id: str) -> str:
 def batch_open(batch_id: str, shard: int) -> str:
     """List: recorded outcomes of one shard that no part holds yet."""
     return f"bl:b:{batch_id}:open:{shard}"
+
+
+def batch_same(batch_id: str, share: int) -> str:
+    """Hash: content of a request → the line that is sent for all of its equals; one of many small hashes."""
+    return f"bl:b:{batch_id}:same:{share}"
 
 
 def circuit(name: str) -> str:

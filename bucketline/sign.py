@@ -33,6 +33,7 @@ class Reason(StrEnum):
     PERMIT = "permit"  #: the fleet's limits
     BACKOFF = "backoff"  #: the time before another attempt
     PLACE = "place"  #: this process has as many calls in flight as it may
+    EQUAL = "equal"  #: an equal request of the same batch, which is sent for both
     MEMORY = "memory"  #: answers wait for Redis or the store, and no more may come in
 
 

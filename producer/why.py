@@ -216,6 +216,9 @@ def _process(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
             f"answers wait in memory until Redis and the store take them; {count(lines, 'line')} held back meanwhile."
         )
         yield Cause("store", sentence(words), lines)
+    lines = sum(_waits(batch, snapshot, Reason.EQUAL).values())
+    if lines:
+        yield Cause("equals", sentence(f"{count(lines, 'line')} wait for an equal request, which is sent once."), lines)
 
 
 def _budget(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:

@@ -23,6 +23,7 @@ from worker.attempt import Caller
 from worker.circuits import Pauses
 from worker.control import Control
 from worker.credentials import Credentials
+from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.health import Health
 from worker.likely import Likely
@@ -32,7 +33,7 @@ from worker.orders import Orders
 from worker.record import Recorder
 from worker.shard import ShardRunner
 from worker.sight import Sight
-from worker.transport import Transport
+from worker.transport import Clocks, Transport
 from worker.turnstile import Turnstile
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class Engine:
         self.control.start()
         self.health.start()
         self.measured.start()
+        self.runner.dedupe.start()
         self.recorder.start()
 
     async def close(self) -> None:
         """Answers first: what is recorded must be written before the permits and connections go."""
         await self.recorder.close()
+        await self.runner.dedupe.close()
         await self.control.close()
         await self.health.close()
         await self.measured.close()
@@ -104,7 +107,9 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     likely = Likely()
     control = Control(ledger, time.time)
     recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
-    transport = Transport(connect_timeout_s=settings.retry.connect_timeout_s)
+    transport = Transport(
+        Clocks(retry.connect_timeout_s, retry.upload_timeout_s, retry.first_byte_timeout_s, retry.idle_timeout_s)
+    )
     dispatcher = Dispatcher(
         catalog=catalog,
         orders=Orders(measured, prices, likely, credentials),
@@ -123,9 +128,10 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         control=control,
         recorder=recorder,
         dispatcher=dispatcher,
+        dedupe=Dedupe(redis, ledger, store, sight),
         settings=worker,
         line_cap_bytes=settings.max_line_bytes,
-        landing_s=settings.retry.request_timeout_s,
+        landing_s=settings.retry.longest_call_s,
         monotonic=time.monotonic,
         stopping=stopping,
     )

@@ -32,6 +32,7 @@ from bucketline.sign import Reason
 from bucketline.store import Store, StoreError
 from worker.budget import open_budget
 from worker.control import Control, OpenBatch
+from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.life import Life
 from worker.logs import logger
@@ -63,6 +64,7 @@ class ShardRunner:
     control: Control
     recorder: Recorder
     dispatcher: Dispatcher
+    dedupe: Dedupe
     settings: WorkerSettings
     line_cap_bytes: int
     landing_s: float  #: how long a call can be in flight at the most
@@ -80,10 +82,11 @@ class ShardRunner:
     def room_lines(self) -> int:
         """How many more lines this process should open.
 
-        Lines that wait for a closed route do no work, so others may come in beside them, up to a bound on memory.
+        Lines that wait for a closed route or for their equal do no work, so others may come in beside them, up to a
+        bound on memory.
         """
         most = self.settings.open_requests or 3 * self.settings.concurrency
-        idle = min(self.dispatcher.health.parked, (_PARKED - 1) * most)
+        idle = min(self.dispatcher.health.parked + self.dedupe.parked, (_PARKED - 1) * most)
         return most + idle - self.open_lines
 
     def open_jobs(self) -> set[str]:
@@ -200,7 +203,7 @@ class ShardRunner:
             if self.recorder.is_full:
                 with self.dispatcher.sight.wait(shard.batch_id, Reason.MEMORY):
                     await self.recorder.room()
-            outcome = _ended(life, batch.ended_by) if batch.ended_by else await self.dispatcher.run(life, batch)
+            outcome = _ended(life, batch.ended_by) if batch.ended_by else await self._outcome(life, batch)
         except asyncio.CancelledError:
             if batch.ended_by is None:
                 raise
@@ -214,6 +217,11 @@ class ShardRunner:
             batch.gone()
         self.dispatcher.sight.end(shard.batch_id)
         self.recorder.put(shard, outcome)
+
+    async def _outcome(self, life: Life, batch: OpenBatch) -> Outcome:
+        if batch.document.options.dedupe:
+            return await self.dedupe.outcome(life.request, batch.document, lambda: self.dispatcher.run(life, batch))
+        return await self.dispatcher.run(life, batch)
 
     def _understand(self, record: Record, document: BatchDocument) -> Request | Fault:
         if record.oversized:
