@@ -34,6 +34,7 @@ __all__ = [
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Usd = Annotated[str, Field(pattern=r"^\d+(\.\d+)?$")]
+_STREAM_S = 3600.0
 Policy = Literal["ordered", "cheapest", "fastest", "weighted", "best"]
 
 
@@ -145,7 +146,17 @@ class RetrySettings(_Section):
     base_delay_s: Annotated[float, Field(ge=0)] = Field(0.5, description="the first backoff's upper bound")
     max_delay_s: Annotated[float, Field(ge=0)] = Field(30.0, description="no backoff of our own is longer")
     request_timeout_s: Seconds = Field(600.0, description="one call's longest life, from when it is sent")
+    stream_timeout_s: Seconds | None = Field(
+        None, description="the same of a streamed call; absent: request_timeout_s where that is set, else an hour"
+    )
     connect_timeout_s: Seconds = Field(10.0, description="to make a connection")
+    upload_timeout_s: Seconds = Field(
+        60.0, description="a large body of which nothing more leaves for so long is stuck"
+    )
+    first_byte_timeout_s: Seconds | None = Field(
+        None, description="from a streamed call's last byte to its reply's first; absent: the call's whole life"
+    )
+    idle_timeout_s: Seconds = Field(120.0, description="a stream that says nothing for so long has died")
     on_quota: Literal["wait", "fail"] = Field(
         "wait", description="when an account is exhausted or a key bad: lines wait for an operator, or fail"
     )
@@ -153,6 +164,19 @@ class RetrySettings(_Section):
     outage_s: Annotated[float, Field(gt=0)] | None = Field(
         None, description="a line that keeps failing gives a broken route up after this; absent: 60 × max_delay_s"
     )
+
+    def call_s(self, *, stream: bool) -> float:
+        """The longest life of a call."""
+        if not stream:
+            return self.request_timeout_s
+        if self.stream_timeout_s is not None:
+            return self.stream_timeout_s
+        # A stream that still talks is alive, and thinking takes as long as it takes; what was set is kept to.
+        return self.request_timeout_s if "request_timeout_s" in self.model_fields_set else _STREAM_S
+
+    @property
+    def longest_call_s(self) -> float:
+        return max(self.call_s(stream=False), self.call_s(stream=True))
 
 
 class WorkerSettings(_Section):
@@ -175,7 +199,9 @@ class InboxSettings(_Section):
     settle_s: Annotated[float, Field(ge=0)] = Field(2.0, description="an object must be still for so long")
     status_s: Seconds = Field(3.0, description="how often outbox/NAME/status.json follows")
     takes: Count = Field(8, description="objects taken up at once per watcher")
-    sqs_url: str | None = Field(None, description="an SQS queue that S3 tells of new objects; listing goes on beside it")
+    sqs_url: str | None = Field(
+        None, description="an SQS queue that S3 tells of new objects; listing goes on beside it"
+    )
 
 
 class Settings(_Section):

@@ -76,8 +76,11 @@ class Caller:
     draw: Callable[[], float] = random.random
     _refused: dict[str, _Refused] = field(default_factory=dict)
 
-    async def call(self, life: Life, leave: Leave, batch: OpenBatch, timeout_s: float) -> Result:
-        """Make one call. The permit is back, and what is known is recorded, when this returns or raises."""
+    async def call(self, life: Life, leave: Leave, batch: OpenBatch, share_s: Callable[[float], float]) -> Result:
+        """Make one call. The permit is back, and what is known is recorded, when this returns or raises.
+
+        ``share_s`` bounds the longest life of a call by the time that is left.
+        """
         given, route = leave.given, leave.given.route
         try:
             written = await self._written(life, route, batch.id)
@@ -89,6 +92,8 @@ class Caller:
             self.gate.release(leave.permit)
             self.health.saw(given, written, blame=written.kind is Kind.BAD_KEY)
             return written
+        longest_s = self.retry.call_s(stream=written.stream)
+        timeout_s = share_s(longest_s)
         started_s, began_s = self.clock(), self.monotonic()
         try:
             result = await self._exchange(life, route, written, timeout_s, batch)
@@ -100,7 +105,7 @@ class Caller:
         cost = self._cost(life, route, result, leave.demand, started_s)
         failure = self._failure(life, result, batch)
         self._settle(leave.permit, route, result, failure, cost)
-        self._learn(life, leave, result, failure, latency_s, cut_short=timeout_s < self.retry.request_timeout_s)
+        self._learn(life, leave, result, failure, latency_s, cut_short=timeout_s < longest_s)
         attempt = _attempt(route, failure or result, cost, started_s, latency_s, _billed(failure))
         life.note(attempt, failure, is_probe=bool(given.probes))
         self.sight.call(attempt)

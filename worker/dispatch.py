@@ -100,7 +100,7 @@ class Dispatcher:
                 self.gate.release(leave.permit)
                 self.health.lost(given)
                 return None
-            result = await self.caller.call(life, leave, batch, self._timeout_s(life, batch))
+            result = await self.caller.call(life, leave, batch, partial(self._timeout_s, life, batch))
         finally:
             self.turnstile.leave()
             batch.landed()
@@ -233,8 +233,8 @@ class Dispatcher:
         deadline_s = batch.document.deadline_s
         return None if deadline_s is None else deadline_s - self.clock()
 
-    def _timeout_s(self, life: Life, batch: OpenBatch) -> float:
-        return attempt_timeout_s(self.retry.request_timeout_s, self._time_left_s(batch), life.routes_left)
+    def _timeout_s(self, life: Life, batch: OpenBatch, longest_s: float) -> float:
+        return attempt_timeout_s(longest_s, self._time_left_s(batch), life.routes_left)
 
     def _rules(self, plan: Plan, batch: OpenBatch) -> Rules:
         retry = self.retry

@@ -56,7 +56,7 @@ class LineWorker(Worker):
             redis_pool=engine.redis,
             handle_signals=False,
             max_jobs=_MOST_SHARDS,
-            job_timeout=settings.job_timeout_s + engine.settings.retry.request_timeout_s + 300,
+            job_timeout=settings.job_timeout_s + engine.settings.retry.longest_call_s + 300,
             keep_result=0,
             poll_delay=settings.poll_s,
             queue_read_limit=_READ_LIMIT,

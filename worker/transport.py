@@ -2,7 +2,9 @@
 
 Comes in: a ``Call`` that an adapter wrote. Goes out: the ``Reply`` with its whole body, or the ``Failure`` that says at
 which point the network let us down and so whether the call may have been billed. Knows no provider and no retry; how
-many calls may run at once is decided before it is asked. The only file that opens connections to providers.
+many calls may run at once is decided before it is asked. Five clocks run: for the connection, for a body that leaves,
+for the first byte, for silence in a stream (``Clocks``), and for the whole. The only file that opens connections to
+providers.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
@@ -23,19 +26,61 @@ from bucketline.errors import ConfigError
 from bucketline.failure import TABLE, Failure, Kind
 from worker.providers.base import Call, Reply
 
-__all__ = ["Transport"]
+__all__ = ["Clocks", "Transport"]
 
 _MOST_BYTES = 256 * 1024 * 1024  #: an answer larger than this is not one
 _ONE_WRITE_BYTES = 1 << 20  #: larger bodies leave piece by piece, so that the loop is not held up
 _KEEP_ALIVE_S = 4.0  #: below the 5 s after which common servers close idle connections
-_IDLE_S = 120.0  #: a stream that has begun and says nothing for so long has died; its pings come far more often
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """How long each part of a call may take; the whole is told with each call. None: as long as the whole."""
+
+    connect_s: float = 10.0  #: name, connection, a proxy's tunnel, TLS
+    upload_s: float = 60.0  #: a large body of which nothing more leaves for so long is stuck
+    first_byte_s: float | None = None  #: of a stream: from the last byte of the body to the reply's head
+    idle_s: float = 120.0  #: a stream that has begun and says nothing for so long has died; pings come far more often
+
+
+class _UploadStuckError(TimeoutError):
+    """The body did not leave, so nobody can have worked on it."""
+
+
+class _Phase:
+    """The clock that runs now, apart from the whole call's."""
+
+    def __init__(self, quiet: asyncio.Timeout) -> None:
+        self._quiet = quiet
+        self._now_s = asyncio.get_running_loop().time
+        self.uploading = False
+
+    def allow(self, seconds: float | None) -> None:
+        """From now on so long until the next sign of progress."""
+        if seconds is not None or self._quiet.when() is not None:
+            self._quiet.reschedule(None if seconds is None else self._now_s() + seconds)
+
+
+class _Body(io.BytesIO):
+    """A large body that leaves piece by piece and tells the clock so."""
+
+    def __init__(self, body: bytes, phase: _Phase, clocks: Clocks, first_byte_s: float | None) -> None:
+        super().__init__(body)
+        self._phase, self._clocks, self._first_byte_s, self._left_bytes = phase, clocks, first_byte_s, len(body)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._left_bytes -= len(data)
+        self._phase.uploading = self._left_bytes > 0  # the last piece lies in buffers; nobody asks for one after it
+        self._phase.allow(self._clocks.upload_s if self._phase.uploading else self._first_byte_s)
+        return data
 
 
 class Transport:
     """Connections to every provider of this process; one session for each proxy and CA."""
 
-    def __init__(self, *, connect_timeout_s: float = 10.0, resolver: Callable[[], Any] | None = None) -> None:
-        self._connect_timeout_s = connect_timeout_s
+    def __init__(self, clocks: Clocks | None = None, *, resolver: Callable[[], Any] | None = None) -> None:
+        self._clocks = clocks or Clocks()
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
         self._resolver = resolver
 
@@ -55,18 +100,32 @@ class Transport:
                 return await self._exchange(call, provider)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return _failure(error)
+        except ConfigError as error:
+            return Failure(Kind.TLS, str(error))
 
     async def _exchange(self, call: Call, provider: Provider) -> Reply:
-        session = self._session(provider)
-        async with session.request(
-            call.method,
-            URL(call.url, encoded=True),  # as it was written and, for some providers, signed
-            data=call.body if len(call.body) <= _ONE_WRITE_BYTES else io.BytesIO(call.body),
-            headers=call.headers,
-            allow_redirects=False,
-            proxy=provider.proxy,
-        ) as response:
-            return Reply(response.status, _dated(response.headers), await _whole(response, stream=call.stream))
+        session, clocks = self._session(provider), self._clocks
+        first_byte_s = clocks.first_byte_s if call.stream else None
+        phase = None
+        try:
+            async with asyncio.timeout(None) as quiet:
+                phase = _Phase(quiet)
+                phase.allow(first_byte_s)
+                large = len(call.body) > _ONE_WRITE_BYTES
+                async with session.request(
+                    call.method,
+                    URL(call.url, encoded=True),  # as it was written and, for some providers, signed
+                    data=_Body(call.body, phase, clocks, first_byte_s) if large else call.body,
+                    headers=call.headers,
+                    allow_redirects=False,
+                    proxy=provider.proxy,
+                ) as response:
+                    idle_s = clocks.idle_s if call.stream else None
+                    return Reply(response.status, _dated(response.headers), await _whole(response, phase, idle_s))
+        except TimeoutError:
+            if phase is not None and phase.uploading:
+                raise _UploadStuckError from None
+            raise
 
     def _session(self, provider: Provider) -> aiohttp.ClientSession:
         key = (provider.proxy, provider.ca_file)
@@ -84,7 +143,7 @@ class Transport:
         )
         return aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._clocks.connect_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=32768,
             max_line_size=32768,
@@ -92,20 +151,20 @@ class Transport:
         )
 
 
-async def _whole(response: aiohttp.ClientResponse, *, stream: bool) -> bytes:
+async def _whole(response: aiohttp.ClientResponse, phase: _Phase, idle_s: float | None) -> bytes:
     """The body, decompressed. Raises ClientPayloadError where it is larger than any answer, TimeoutError where it died."""
     if (response.content_length or 0) > _MOST_BYTES:
         raise aiohttp.ClientPayloadError
     blocks: list[bytes] = []
     size = 0
-    async with asyncio.timeout(None) as idle:
-        async for block in response.content.iter_any():
-            size += len(block)
-            if size > _MOST_BYTES:
-                raise aiohttp.ClientPayloadError
-            blocks.append(block)
-            if stream:
-                idle.reschedule(asyncio.get_running_loop().time() + _IDLE_S)
+    phase.uploading = False
+    phase.allow(idle_s)
+    async for block in response.content.iter_any():
+        size += len(block)
+        if size > _MOST_BYTES:
+            raise aiohttp.ClientPayloadError
+        blocks.append(block)
+        phase.allow(idle_s)
     return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
@@ -127,6 +186,8 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 def _failure(error: BaseException) -> Failure:
     """The kind of a network fault, and with it whether the provider can have seen the request."""
+    if isinstance(error, _UploadStuckError):
+        return Failure(Kind.TIMEOUT_BEFORE_SEND, "The request could not be sent to its end in time.")
     kind = _kind(error)
     return Failure(kind, TABLE[kind].sentence)
 

@@ -14,7 +14,7 @@ from bucketline.catalog import Limits, Provider
 from bucketline.failure import Billed, Failure, Kind
 from worker import transport as module
 from worker.providers.base import Call, Reply
-from worker.transport import Transport
+from worker.transport import Clocks, Transport
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 WALL_S = 0.4
@@ -23,7 +23,7 @@ PROVIDER = Provider("alpha", "openai", "http://127.0.0.1", None, None, "alpha", 
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Transport]:
-    transport = Transport(connect_timeout_s=WALL_S)
+    transport = Transport(Clocks(connect_s=WALL_S, idle_s=0.05))
     yield transport
     await transport.close()
 
@@ -114,10 +114,7 @@ async def test_nothing_outlives_the_wall(transport: Transport, handler: Handler)
     assert result.row.billed is Billed.MAYBE
 
 
-async def test_a_stream_that_falls_silent_ends_before_its_wall(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_IDLE_S", 0.05)
+async def test_a_stream_that_falls_silent_ends_before_its_wall(transport: Transport) -> None:
 
     async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
