@@ -76,10 +76,10 @@ def clock(unix_s: float, now_s: float) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """A share of one as blocks; whatever is used shows at least one.
+    """A share of one as blocks; whatever is used shows at least one, and whatever is left too.
 
     >>> bar(0.5, 4)
     '██░░'
     """
-    full = max(int(share > 0), min(width, round(width * share)))
+    full = max(int(share > 0), min(width - int(share < 1), round(width * share)))
     return _FULL * full + _EMPTY * (width - full)

@@ -189,6 +189,9 @@ class WorkerSettings(_Section):
     grace_s: Annotated[float, Field(ge=0)] = Field(60.0, description="how long answers may land after SIGTERM")
     open_shards: Count = Field(64, description="shards open at once per process")
     poll_s: Seconds = Field(0.1, description="how often the queue is looked at")
+    trace_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the lines whose spans go to OpenTelemetry; needs the extra otel"
+    )
     max_unsealed_bytes: Count = Field(64 * 1024 * 1024, description="answers held before the store must take them")
 
 

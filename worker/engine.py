@@ -33,6 +33,7 @@ from worker.orders import Orders
 from worker.record import Recorder
 from worker.shard import ShardRunner
 from worker.sight import Sight
+from worker.traces import Traces, open_traces
 from worker.transport import Clocks, Transport
 from worker.turnstile import Turnstile
 
@@ -62,6 +63,7 @@ class Engine:
     turnstile: Turnstile
     runner: ShardRunner
     sight: Sight
+    traces: Traces | None
     stopping: asyncio.Event
 
     async def start(self) -> None:
@@ -81,6 +83,8 @@ class Engine:
         await self.measured.close()
         await self.gate.close()
         await self.transport.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
 
 
 def new_worker_id() -> str:
@@ -94,6 +98,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     worker = settings.worker
     stopping = asyncio.Event()
     sight = Sight()
+    traces = open_traces(worker.trace_share)
     ledger = Ledger(redis)
     catalog = Catalog(settings)
     prices = PriceBook(settings)
@@ -134,6 +139,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         landing_s=settings.retry.longest_call_s,
         monotonic=time.monotonic,
         stopping=stopping,
+        traces=traces,
     )
     return Engine(
         settings,
@@ -152,5 +158,6 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         turnstile,
         runner,
         sight,
+        traces,
         stopping,
     )

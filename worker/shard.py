@@ -37,6 +37,7 @@ from worker.dispatch import Dispatcher
 from worker.life import Life
 from worker.logs import logger
 from worker.record import SEAL_BYTES, SEAL_S, ClaimLost, OpenShard, Recorder
+from worker.traces import Traces
 
 __all__ = ["ShardEnd", "ShardRunner"]
 
@@ -70,6 +71,7 @@ class ShardRunner:
     landing_s: float  #: how long a call can be in flight at the most
     monotonic: Callable[[], float]
     stopping: asyncio.Event  #: set when the process takes no new lines
+    traces: Traces | None = None
     open: set[OpenShard] = field(default_factory=set)
     _documents: dict[str, BatchDocument] = field(default_factory=dict)
 
@@ -199,6 +201,8 @@ class ShardRunner:
     async def _line(self, request: Request, shard: OpenShard, batch: OpenBatch) -> None:
         """One line from here to its outcome; cancelled without the batch's end it leaves no trace."""
         life = Life(request)
+        traced = self.traces if self.traces and self.traces.sampled(shard.batch_id, request.line) else None
+        began_s = traced.now_s() if traced else 0.0
         try:
             if self.recorder.is_full:
                 with self.dispatcher.sight.wait(shard.batch_id, Reason.MEMORY):
@@ -216,6 +220,8 @@ class ShardRunner:
         finally:
             batch.gone()
         self.dispatcher.sight.end(shard.batch_id)
+        if traced:
+            traced.line(shard.batch_id, request.form, outcome, began_s)
         self.recorder.put(shard, outcome)
 
     async def _outcome(self, life: Life, batch: OpenBatch) -> Outcome:

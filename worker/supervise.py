@@ -28,8 +28,12 @@ _log = logger(__name__)
 Beside = Callable[[Engine, asyncio.Event], Coroutine[Any, Any, None]]  #: a further duty of a worker process
 
 
-def supervise(config: str | None, *, processes: int, beside: Beside | None, arguments: Sequence[str]) -> int:
-    """Run workers until told to stop; the exit code. ``arguments`` start one process as ``beside`` would be run here. Raises ConfigError and ServiceUnavailable at the start."""
+def supervise(
+    config: str | None, *, processes: int, beside: Beside | None, arguments: Callable[[int], Sequence[str]]
+) -> int:
+    """Run workers until told to stop; the exit code. ``arguments`` start a process, by its number, with its own part of
+    what ``beside`` does here. Raises ConfigError and ServiceUnavailable at the start.
+    """
     set_up_logs()
     if processes == 1:
         return run_loop(lambda: work_here(config, beside))
@@ -84,10 +88,9 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _parent(config: str | None, processes: int, arguments: Sequence[str]) -> int:
+async def _parent(config: str | None, processes: int, arguments: Callable[[int], Sequence[str]]) -> int:
     stop = _stop_on_signals()
-    # Only the first process has a further duty, such as the inbox: more watchers would only list more often.
-    codes = await asyncio.gather(*(_keep_one(config, arguments if n == 0 else (), stop) for n in range(processes)))
+    codes = await asyncio.gather(*(_keep_one(config, arguments(n), stop) for n in range(processes)))
     return max(codes)
 
 

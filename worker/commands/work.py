@@ -8,6 +8,8 @@ SIGINT ends them at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +17,14 @@ import typer
 if TYPE_CHECKING:
     from worker.engine import Engine
 
-__all__ = ["register"]
+__all__ = ["MetricsPort", "register"]
+
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT", min=0, max=65535, help="serve /metrics here; further processes take the ports after it"
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,16 +35,35 @@ def register(app: typer.Typer) -> None:
         context: typer.Context,
         processes: Annotated[int, typer.Option("--processes", "-n", min=1, help="worker processes")] = 1,
         inbox: Annotated[bool, typer.Option("--inbox", help="take up objects of the inbox too")] = False,
+        metrics_port: MetricsPort = None,
     ) -> None:
         """Work off the queue: the same as `arq worker.service.WorkerSettings`, supervised."""
         from worker.supervise import supervise
 
-        beside, arguments = (_inbox, ("--inbox",)) if inbox else (None, ())
+        def arguments(number: int) -> list[str]:
+            # Only the first process watches the inbox: more watchers would only list more often.
+            own = ["--inbox"] if inbox and number == 0 else []
+            if metrics_port is not None:
+                own += ["--metrics-port", str(metrics_port + number if metrics_port else 0)]
+            return own
+
+        beside = partial(_beside, inbox=inbox, metrics_port=metrics_port)
         raise typer.Exit(supervise(context.obj.config, processes=processes, beside=beside, arguments=arguments))
 
 
-async def _inbox(engine: Engine, stop: asyncio.Event) -> None:
-    """The bucket door inside a worker process."""
-    from producer.inbox import run_inbox
+async def _beside(engine: Engine, stop: asyncio.Event, *, inbox: bool, metrics_port: int | None) -> None:
+    """The further duties of a worker process: metrics, and the bucket door."""
+    async with contextlib.AsyncExitStack() as stack:
+        if metrics_port is not None:
+            from producer.fleet_metrics import FleetCollector
+            from producer.market import configured_routes
+            from worker.metrics import LineCollector, serve_metrics
 
-    await run_inbox(engine.store, engine.redis, engine.settings, stop)
+            fleet = FleetCollector(engine.redis, [route.name for route in configured_routes(engine.settings)])
+            await stack.enter_async_context(serve_metrics(metrics_port, LineCollector(engine), fleet, look=fleet.look))
+        if inbox:
+            from producer.inbox import run_inbox
+
+            await run_inbox(engine.store, engine.redis, engine.settings, stop)
+        else:
+            await stop.wait()

@@ -1,0 +1,69 @@
+"""``bucketline top``: the live monitor; printed once where nobody can press a key."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producer.commands.base import JsonFlag, print_json, print_table, with_producer
+
+if TYPE_CHECKING:
+    from producer.client import Producer
+    from producer.monitor import Monitor, Snapshot
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+
+    @app.command()
+    def top(
+        context: typer.Context,
+        once: Annotated[bool, typer.Option("--once", help="print one picture and end")] = False,
+        json: JsonFlag = False,
+    ) -> None:
+        """Watch the line: queue, batches, providers, workers, failures. `?` shows the keys."""
+        if json or once or not sys.stdout.isatty():
+            snapshot = with_producer(context, _look)
+            if json:
+                from producer.top.plain import document
+
+                print_json(document(snapshot))
+            else:
+                _print(snapshot)
+        else:
+            with_producer(context, _watch)
+
+
+async def _monitor(producer: Producer) -> Monitor:
+    from producer.market import configured_routes
+    from producer.monitor import Monitor
+
+    routes = [route.name for route in configured_routes(producer.settings)]
+    return Monitor(await producer.redis(), routes)
+
+
+async def _look(producer: Producer) -> Snapshot:
+    return await (await _monitor(producer)).look_at_all()
+
+
+async def _watch(producer: Producer) -> None:
+    from producer.top.actions import ProducerActions
+    from producer.top.app import TopApp
+
+    monitor = await _monitor(producer)
+    await TopApp(monitor.look, ProducerActions(producer)).run_async()
+
+
+def _print(snapshot: Snapshot) -> None:
+    from producer.top.plain import tables
+    from producer.top.views import headline
+
+    print("\n".join(headline(snapshot)))
+    for title, columns, rows, right in tables(snapshot):
+        print(f"\n{title}")
+        if rows:
+            print_table(columns, rows, right=right)
