@@ -58,6 +58,7 @@ def build_manifest(
         finished_at=iso_time(finished_s),
         metadata=dict(sorted(document.options.metadata.items())),
         files=dict(files),
+        rerun_of=document.rerun_of,
         config_digest=document.config_digest,
         software=software(),
         **figures(

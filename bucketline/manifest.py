@@ -156,6 +156,7 @@ class Manifest(_Document):
     cost: ManifestCost
     latency_s: ManifestLatency
     errors: dict[str, Count] = Field(description="lines of errors.jsonl by code")
+    rerun_of: str | None = Field(None, description="the batch of which these lines were run again")
     config_digest: str = Field(description="of the configuration at submit")
     software: str
 

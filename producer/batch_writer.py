@@ -40,6 +40,7 @@ class Handling:
     number_duplicates: bool = False
     source_name: str | None = None
     cap_bytes: int = LINE_CAP_BYTES
+    rerun_of: str | None = None  #: the batch of which some lines are run again
 
 
 class BatchWriter:
@@ -120,6 +121,7 @@ class BatchWriter:
             input_sha256=written.sha256,
             shards=[(s.first_line, s.offset_bytes, s.size_bytes, s.lines) for s in scanner.shards],
             config_digest=self._config,
+            rerun_of=self._how.rerun_of,
         )
 
     async def _take_back(self, batch_id: str) -> None:

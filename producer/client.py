@@ -8,7 +8,7 @@ Redis and the store are opened at first need and closed with the producer.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -44,8 +44,8 @@ class Batch:
     async def wait(self, *, timeout_s: float | None = None) -> Progress:
         return await self.producer.wait(self, timeout_s=timeout_s)
 
-    async def results(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
-        return await self.producer.results(self, folder)
+    async def results(self, folder: str | os.PathLike[str], *, merged: bool = False) -> dict[str, Any]:
+        return await self.producer.results(self, folder, merged=merged)
 
     async def cancel(self) -> State:
         return await self.producer.cancel(self)
@@ -154,6 +154,38 @@ class Producer:
         )
         return Batch(document.id, document.lines, document.rejected, self)
 
+    async def rerun(
+        self,
+        batch: Batch | str,
+        *,
+        only: str = "truncated,failed",
+        set_: Mapping[str, Any] | None = None,
+        unset: Sequence[str] = (),
+        check_keys: bool = True,
+        warn: Callable[[str], None] = lambda _: None,
+        **asked: Any,
+    ) -> Batch:
+        """Run some lines of a finished batch once more as a new batch, with the same options but for ``asked``.
+
+        ``only`` says which: truncated, failed, or error codes; ``set_`` and ``unset`` change their bodies.
+        ``results(…, merged=True)`` of the new batch joins both. Raises as ``submit``, and NotFinished, BatchNotFound.
+        """
+        from producer.rerun import rerun
+
+        document = await rerun(
+            _id(batch),
+            self.store,
+            await self.redis(),
+            self.settings,
+            only=only,
+            set_=set_ or {},
+            unset=unset,
+            asked=asked,
+            check_keys=check_keys,
+            warn=warn,
+        )
+        return Batch(document.id, document.lines, document.rejected, self)
+
     async def status(self, batch: Batch | str) -> Progress:
         """Where a batch stands. Raises BatchNotFound."""
         return await watch.progress_of(_id(batch), await self.ledger(), self.store)
@@ -168,14 +200,21 @@ class Producer:
         """Wait for a batch's end. Raises NotFinished after ``timeout_s``, BatchNotFound."""
         return await watch.wait_for(_id(batch), await self.ledger(), self.store, timeout_s=timeout_s, show=show)
 
-    async def results(self, batch: Batch | str, folder: str | os.PathLike[str]) -> dict[str, Any]:
+    async def results(
+        self, batch: Batch | str, folder: str | os.PathLike[str], *, merged: bool = False
+    ) -> dict[str, Any]:
         """Fetch the results into a folder or an ``s3://`` address; returns the manifest.
 
-        Needs only the store. Raises NotFinished, BatchNotFound, DamagedResults.
+        ``merged`` joins a rerun with the batch it reran, and returns what ``merged.json`` says. Needs only the store.
+        Raises NotFinished, BatchNotFound, DamagedResults, and UsageError where there is nothing to merge.
         """
+        from producer.merged import copy_merged
+
         place = os.fspath(folder)
         to = open_store(place)
         try:
+            if merged:
+                return await copy_merged(_id(batch), self.store, to)
             return await download.copy_results(_id(batch), self.store, to)
         finally:
             await to.close()

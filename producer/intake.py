@@ -48,6 +48,7 @@ async def submit(
     check_keys: bool = True,
     idempotency_key: str | None = None,
     source_name: str | None = None,
+    rerun_of: str | None = None,
     env: Mapping[str, str] = os.environ,
     clock: Callable[[], float] = time.time,
     warn: Callable[[str], None] = lambda _: None,
@@ -59,7 +60,8 @@ async def submit(
     input stays, unless the text says that the batch is stored.
     """
     judge = Judge(settings, options or BatchOptions(), env, warn, check_keys=check_keys)
-    writer = BatchWriter(store, settings, judge, Handling(strict, number_duplicates, source_name), clock)
+    how = Handling(strict, number_duplicates, source_name, rerun_of=rerun_of)
+    writer = BatchWriter(store, settings, judge, how, clock)
     batch_id = new_batch_id()
     try:
         async with signs_of_life(redis, batch_id) as sign:

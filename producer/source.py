@@ -42,9 +42,6 @@ class Replaced(InputError):
     """The object is not the one that was meant: another version took its place, or it has gone."""
 
 
-Source = str | os.PathLike[str] | StoredInput | Iterable[Item] | AsyncIterable[Item]
-
-
 @dataclass(frozen=True, slots=True)
 class InputStream:
     """An open input: what to call it, and its unpacked bytes."""
@@ -53,10 +50,15 @@ class InputStream:
     blocks: AsyncIterator[bytes]
 
 
+Source = str | os.PathLike[str] | StoredInput | InputStream | Iterable[Item] | AsyncIterable[Item]
+
+
 @contextlib.asynccontextmanager
 async def open_source(source: Source, store: Store) -> AsyncIterator[InputStream]:
     """Open an input for one pass. Raises InputError with one sentence when it cannot be read."""
-    if isinstance(source, StoredInput):
+    if isinstance(source, InputStream):
+        yield source
+    elif isinstance(source, StoredInput):
         yield InputStream(source.key, unpacked(_object(store, source.key, source.etag, source.key), source.key))
     elif isinstance(source, str) and source.startswith("s3://"):
         other, key = open_object(source)

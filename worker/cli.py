@@ -32,6 +32,7 @@ VERBS = (
     "producer.commands.top",
     "producer.commands.why",
     "producer.commands.show",
+    "producer.commands.rerun",
     "producer.commands.cancel",
     "producer.commands.pause",
     "producer.commands.resume",
