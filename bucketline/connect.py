@@ -2,25 +2,29 @@
 
 Comes in: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:port,host:port/service/db``. Goes out: an
 ``ArqRedis`` (which is redis-py's own client and queues jobs besides). A cluster is refused, since arq cannot run on one.
+TLS checks the certificate and the name in it; a private CA is named by ``?ssl_ca_certs=FILE``. A server that has become a
+replica is left: its connections are opened anew, wherever the address leads by then.
 """
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from bucketline.errors import ConfigError, ServiceUnavailable
 from bucketline.queue import decode_job, encode_job
 
 __all__ = ["connect_redis", "open_redis", "safe_address"]
 
+_CHECK = "ssl_check_hostname"
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
 
@@ -39,34 +43,40 @@ def open_redis(url: str, *, timeout_s: float = 5.0) -> ArqRedis:
         )
     options: dict[str, Any] = {
         "socket_connect_timeout": timeout_s,
-        "socket_timeout": 30.0,
+        "socket_timeout": 10.0,  # no command of ours blocks
         "health_check_interval": 15,
         # A connection that drops is tried again at once and then twice more; OSError is what redis-py raises
         # while a server restarts.
         "retry": Retry(ExponentialBackoff(cap=1.0, base=0.05), 3),
         "retry_on_error": [ConnectionError, TimeoutError, OSError],
     }
+    if parts.scheme.startswith("rediss"):
+        asked = dict(parse_qsl(parts.query))
+        url = parts._replace(query=urlencode({k: v for k, v in asked.items() if k != _CHECK})).geturl()
+        options["ssl_cert_reqs"] = "required"
+        options[_CHECK] = asked.get(_CHECK, "true").lower() not in ("false", "0", "no")
     codec: dict[str, Any] = {"job_serializer": encode_job, "job_deserializer": decode_job}
     try:
         if parts.scheme.endswith("+sentinel"):
-            redis = ArqRedis(pool_or_conn=_sentinel_pool(url, options), **codec)
+            pool = _sentinel_pool(url, options)
         else:
-            redis = ArqRedis(pool_or_conn=ConnectionPool.from_url(url, **options), **codec)
+            pool = ConnectionPool.from_url(url, **options)
+        pool.connection_class = _leaving_replicas(pool.connection_class)
+        redis = ArqRedis(pool_or_conn=pool, **codec)
         redis.auto_close_connection_pool = True  # the pool is this client's own: aclose() ends its connections
         return redis
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"The Redis address {safe_address(url)!r} is not understood: {error}.") from None
 
 
-async def connect_redis(url: str) -> ArqRedis:
-    """A client that has answered once. Raises ServiceUnavailable or ConfigError with one sentence."""
+async def connect_redis(url: str, *, evicting: bool = True) -> ArqRedis:
+    """A client that has answered once. Raises ServiceUnavailable or ConfigError with one sentence.
+
+    ``evicting``: a server that may drop any key when it is full will do.
+    """
     redis = open_redis(url)
     try:
-        info = await redis.info("server")
-        if info.get("redis_mode") == "cluster":
-            raise ConfigError(
-                f"{safe_address(url)} is a Redis Cluster, which the queue cannot run on; give a single Redis."
-            )
+        _check(await redis.info(), url, evicting=evicting)
         return redis
     except AuthenticationError:
         await redis.aclose()
@@ -83,6 +93,36 @@ async def connect_redis(url: str) -> ArqRedis:
     except ConfigError:
         await redis.aclose()
         raise
+
+
+def _check(info: dict[str, Any], url: str, *, evicting: bool) -> None:
+    if info.get("redis_mode") == "cluster":
+        raise ConfigError(
+            f"{safe_address(url)} is a Redis Cluster, which the queue cannot run on; give a single Redis."
+        )
+    policy = str(info.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys") and not evicting:
+        raise ConfigError(
+            f"Redis at {safe_address(url)} may drop any key when it is full (maxmemory-policy {policy}); set noeviction, "
+            "or allow_evicting_redis = true to run all the same."
+        )
+
+
+def _leaving_replicas(base: type[Any]) -> type[Any]:
+    """A connection that closes itself when the server says that it takes no writes: scripts say so in their own words."""
+
+    class Connection(base):  # type: ignore[misc]
+        async def read_response(self, *args: Any, **named: Any) -> Any:
+            try:
+                return await super().read_response(*args, **named)
+            except (ReadOnlyError, ResponseError) as error:
+                if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+                    await self.disconnect(nowait=True)
+                    raise RedisConnectionError("The server has become a replica.") from None
+                raise
+
+    Connection.__name__ = base.__name__
+    return Connection
 
 
 def _sentinel_pool(url: str, options: dict[str, Any]) -> Any:
@@ -102,6 +142,8 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> Any:
         options["username"] = unquote(user)
     if password:
         options["password"] = unquote(password)
+    sentinels: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0}
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
-    return Sentinel(addresses, socket_timeout=5.0).master_for(service, **options).connection_pool
+        sentinels |= {name: value for name, value in options.items() if name.startswith("ssl")}
+    return Sentinel(addresses, sentinel_kwargs=sentinels).master_for(service, **options).connection_pool

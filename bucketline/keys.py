@@ -5,8 +5,12 @@
 | bl:batches             | zset   | submit              | status, sweep      | until gc             | rebuilt from the store          |
 | bl:b:ID                | hash   | submit, record      | everyone           | until gc             | rebuilt from the parts          |
 | bl:b:ID:done           | bitmap | record              | claim              | until finished       | rebuilt from the parts          |
-| bl:b:ID:gen            | hash   | claim               | seal, shard's end  | until finished       | they follow the clock           |
+| bl:b:ID:claims         | hash   | claim, hand-back    | seal, shard's end  | until finished       | they follow the clock           |
 | bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
+| bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | recorded again by a worker that lives, else asked again |
+| bl:b:ID:hands:SHARD    | hash   | worker.ward         | worker.ward        | until the shard ends | a line that kills its worker is found later |
+
+
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
 | bl:b:ID:same:SHARE     | hash   | worker.dedupe       | worker.dedupe      | 7 days after its last use | equal requests are asked again |
 | bl:source:DIGEST       | string | submit, inbox       | submit, inbox      | 30 days after a look | the outbox tells of inbox files |
@@ -16,7 +20,9 @@
 | bl:circuit:NAME        | hash   | health              | health, why, top   | a day; until resumed | opened again by the next failures |
 | bl:measured:ROUTE      | hash   | worker.measured     | worker.measured, providers | a week after its last call | measured anew            |
 | bl:submitting          | zset   | submit              | sweep              | seconds              | a dead submit is found by recovery |
+| bl:unfinished          | zset   | submit, finish      | sweep              | while batches run    | rebuilt from the store          |
 | bl:sweeper             | string | sweep               | sweep              | seconds              | another process sweeps          |
+| bl:remembers           | string | sweep               | sweep              | for good             | the store is looked through for what Redis forgot |
 | bl:inbox               | hash   | inbox               | inbox              | until in the outbox  | rebuilt from the outbox         |
 | bl:inbox:publisher     | string | inbox               | inbox              | seconds              | another watcher publishes       |
 | bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
@@ -37,14 +43,17 @@ __all__ = [
     "INBOX_PUBLISHER",
     "LIMIT_CHANGES",
     "QUEUE",
+    "REMEMBERS",
     "ROUTES",
     "SCOPES",
     "SUBMITTING",
     "SWEEPER",
+    "UNFINISHED",
     "WORKERS",
+    "batch_claims",
     "batch_done",
     "batch_ended",
-    "batch_generations",
+    "batch_hands",
     "batch_hash",
     "batch_open",
     "batch_same",
@@ -71,6 +80,8 @@ SUBMITTING = "bl:submitting"
 SCOPES = "bl:scopes"
 LIMIT_CHANGES = "bl:limits:changes"
 SWEEPER = "bl:sweeper"
+UNFINISHED = "bl:unfinished"
+REMEMBERS = "bl:remembers"  #: there as long as Redis has not been emptied
 
 
 def batch_hash(batch_id: str) -> str:
@@ -83,9 +94,9 @@ def batch_done(batch_id: str) -> str:
     return f"bl:b:{batch_id}:done"
 
 
-def batch_generations(batch_id: str) -> str:
-    """Hash: shard → generation of its last claim."""
-    return f"bl:b:{batch_id}:gen"
+def batch_claims(batch_id: str) -> str:
+    """Hash: shard → generation of its newest claim, and beside it the claim's word and the shard's strikes."""
+    return f"bl:b:{batch_id}:claims"
 
 
 def batch_ended(batch_id: str) -> str:
@@ -96,6 +107,11 @@ def batch_ended(batch_id: str) -> str:
 def batch_open(batch_id: str, shard: int) -> str:
     """List: recorded outcomes of one shard that no part holds yet."""
     return f"bl:b:{batch_id}:open:{shard}"
+
+
+def batch_hands(batch_id: str, shard: int) -> str:
+    """Hash: line → weight of the deaths at which it was in hand, while a shard is worked off in isolation."""
+    return f"bl:b:{batch_id}:hands:{shard}"
 
 
 def batch_same(batch_id: str, share: int) -> str:

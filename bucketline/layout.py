@@ -12,6 +12,8 @@
 | batches/ID/input.jsonl              | submit, first                            | the input, unpacked, never changed          |
 | batches/ID/rejects.jsonl            | submit, before batch.json                | error lines of input that cannot be sent    |
 | batches/ID/batch.json               | submit, last; its being there is the batch | source, options, shards                   |
+| batches/ID/orders.json              | cancel, pause, resume                    | what Redis must be told again if it forgets |
+| unfinished/ID                       | submit, before batch.json; finish removes it | a batch that Redis should know          |
 | batches/ID/parts/SHARD-GEN-SEQ.part | a worker, when it seals                  | recorded lines of one shard, immutable      |
 | batches/ID/output.jsonl             | merge                                    | answered lines in input order               |
 | batches/ID/errors.jsonl             | merge                                    | the rest in input order                     |
@@ -27,6 +29,7 @@ __all__ = [
     "INBOX",
     "MANIFESTS",
     "OUTBOX",
+    "UNFINISHED",
     "batch_document",
     "batch_id_of",
     "batch_prefix",
@@ -38,18 +41,23 @@ __all__ = [
     "manifest_copy",
     "manifest_object",
     "manifest_page",
+    "orders_object",
     "outbox_object",
     "output_object",
     "part_object",
     "parts_prefix",
     "rejects_object",
     "shard_of_part",
+    "shard_parts_prefix",
+    "unfinished_id",
+    "unfinished_mark",
 ]
 
 INBOX = "inbox/"
 OUTBOX = "outbox/"
 BATCHES = "batches/"
 MANIFESTS = "manifests/"
+UNFINISHED = "unfinished/"
 
 
 def batch_prefix(batch_id: str) -> str:
@@ -76,6 +84,10 @@ def rejects_object(batch_id: str) -> str:
 
 def parts_prefix(batch_id: str) -> str:
     return f"{BATCHES}{batch_id}/parts/"
+
+
+def shard_parts_prefix(batch_id: str, shard: int) -> str:
+    return f"{BATCHES}{batch_id}/parts/{shard:07d}-"
 
 
 def part_object(batch_id: str, shard: int, generation: int, sequence: int) -> str:
@@ -106,6 +118,19 @@ def manifest_object(batch_id: str) -> str:
 
 def manifest_page(batch_id: str) -> str:
     return f"{BATCHES}{batch_id}/manifest.md"
+
+
+def orders_object(batch_id: str) -> str:
+    return f"{BATCHES}{batch_id}/orders.json"
+
+
+def unfinished_mark(batch_id: str) -> str:
+    return f"{UNFINISHED}{batch_id}"
+
+
+def unfinished_id(key: str) -> str:
+    """The batch that a mark under ``unfinished/`` names."""
+    return key.removeprefix(UNFINISHED)
 
 
 def manifest_copy(day: str, batch_id: str) -> str:

@@ -1,12 +1,15 @@
 -- Records outcomes of one batch: the first one of a line counts, and counters and money move with it.
--- KEYS[1] hash of the batch   KEYS[2] bitmap of recorded lines   KEYS[3..] list of unsealed outcomes, one a shard
--- ARGV: for each shard in KEYS order: N, the sums of its N outcomes as seven numbers
---   "completed failed cancelled attempts nanousd unpriced tokens", then N times: line, the same seven numbers, outcome
+-- KEYS[1] hash of the batch   KEYS[2] bitmap of recorded lines   KEYS[3] bitmap of ended shards
+-- KEYS[4..] list of unsealed outcomes, one a shard
+-- ARGV: for each shard in KEYS order: shard, N, the sums of its N outcomes as seven numbers
+--   "completed failed cancelled attempts nanousd unpriced tokens", then N times: line, the same seven numbers, outcome,
+--   which is empty where a part holds it already
 -- returns {"gone"} where there is no ledger, {"over"} where the batch has finished, else
 --   {"ok", {list length, refused outcome's position from 1 …} for each shard}
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state then return {'gone'} end
-if redis.call('HEXISTS', KEYS[1], 'finished_s') == 1 then return {'over'} end
+-- Nothing is recorded in a shard that has ended.
+local known = redis.call('HMGET', KEYS[1], 'state', 'finished_s')
+if not known[1] then return {'gone'} end
+if known[2] then return {'over'} end
 
 local names = {'completed', 'failed', 'cancelled', 'attempts', 'nanousd', 'unpriced', 'tokens'}
 local sums = {0, 0, 0, 0, 0, 0, 0}
@@ -20,31 +23,37 @@ end
 
 local answer = {'ok'}
 local at = 1
-for k = 3, #KEYS do
-  local n = tonumber(ARGV[at])
-  local total = ARGV[at + 1]
-  local first = at + 2
-  local bits, outcomes = {}, {}
-  for i = 0, n - 1 do
-    bits[#bits + 1] = 'SET'
-    bits[#bits + 1] = 'u1'
-    bits[#bits + 1] = ARGV[first + 3 * i]
-    bits[#bits + 1] = 1
-  end
-  local before = redis.call('BITFIELD', KEYS[2], unpack(bits))
-  local result = {0}
-  for i = 0, n - 1 do
-    if before[i + 1] == 0 then
-      outcomes[#outcomes + 1] = ARGV[first + 3 * i + 2]
-    else
-      result[#result + 1] = i + 1
-    end
-  end
-  if #outcomes == n then
-    add(total)
+for k = 4, #KEYS do
+  local n = tonumber(ARGV[at + 1])
+  local total = ARGV[at + 2]
+  local first = at + 3
+  local result, outcomes, taken = {0}, {}, 0
+  if redis.call('GETBIT', KEYS[3], ARGV[at]) == 1 then
+    for i = 1, n do result[i + 1] = i end
   else
+    local bits = {}
     for i = 0, n - 1 do
-      if before[i + 1] == 0 then add(ARGV[first + 3 * i + 1]) end
+      bits[#bits + 1] = 'SET'
+      bits[#bits + 1] = 'u1'
+      bits[#bits + 1] = ARGV[first + 3 * i]
+      bits[#bits + 1] = 1
+    end
+    local before = redis.call('BITFIELD', KEYS[2], unpack(bits))
+    for i = 0, n - 1 do
+      if before[i + 1] == 0 then
+        taken = taken + 1
+        local outcome = ARGV[first + 3 * i + 2]
+        if outcome ~= '' then outcomes[#outcomes + 1] = outcome end
+      else
+        result[#result + 1] = i + 1
+      end
+    end
+    if taken == n then
+      add(total)
+    else
+      for i = 0, n - 1 do
+        if before[i + 1] == 0 then add(ARGV[first + 3 * i + 1]) end
+      end
     end
   end
   if #outcomes > 0 then

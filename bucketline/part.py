@@ -22,7 +22,7 @@ import orjson
 
 from bucketline.errors import BucketlineError
 
-__all__ = ["BadPart", "Entry", "Part", "decode_entry", "encode_entry", "encode_part", "parse_header"]
+__all__ = ["BadPart", "Entry", "Part", "check_body", "decode_entry", "encode_entry", "encode_part", "parse_header"]
 
 
 class BadPart(BucketlineError):
@@ -125,3 +125,9 @@ def parse_header(key: str, head: bytes) -> Part:
         )
     except (ValueError, KeyError, TypeError):
         raise BadPart(f"{key} is not a part of this version; verify names what can be saved.") from None
+
+
+def check_body(part: Part, raw: bytes) -> None:
+    """Raises BadPart when the bytes are not those that the header was written for: cut off, or changed since."""
+    if len(raw) != part.size_bytes or sha256(memoryview(raw)[part.output_start :]).hexdigest() != part.sha256:
+        raise BadPart(f"{part.key} is damaged; its lines are asked again.")

@@ -31,6 +31,7 @@ __all__ = [
     "enqueue_finish",
     "enqueue_shards",
     "mark_of",
+    "not_queued",
     "release",
 ]
 
@@ -93,6 +94,16 @@ async def enqueue_shards(
 async def release(redis: ArqRedis, batch_id: str, shards: int) -> None:
     """Drop the leases of a batch's shards, where it is known that nobody works on them."""
     await redis.unlink(*(mark_of(keys.shard_job_id(batch_id, number)) for number in range(shards)))
+
+
+async def not_queued(redis: ArqRedis, batch_id: str, shards: Sequence[int], *, block: int = 500) -> list[int]:
+    """Those of a batch's shards for which no ticket is on the queue, waiting or running."""
+    lost: list[int] = []
+    for at in range(0, len(shards), block):
+        some = shards[at : at + block]
+        places = await redis.zmscore(keys.QUEUE, [keys.shard_job_id(batch_id, shard) for shard in some])
+        lost += [shard for shard, place in zip(some, places, strict=True) if place is None]
+    return lost
 
 
 async def enqueue_finish(redis: ArqRedis, batch_id: str) -> None:

@@ -1,7 +1,8 @@
 """A batch's first objects, written in an order that leaves no half batch.
 
 Comes in: a source. Goes out: ``input.jsonl`` (streamed once through the scanner), ``rejects.jsonl`` for its bad lines, and
-``batch.json`` last: before it nothing exists, after it everything can be rebuilt. An input that is refused leaves
+``batch.json`` last: before it nothing exists, after it everything can be rebuilt; the mark under ``unfinished/`` goes before
+it, so that a batch that Redis forgets is found without listing them all. An input that is refused leaves
 nothing. Called by ``intake``; it knows nothing of Redis.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from bucketline.batch import BatchDocument
 from bucketline.catalog import Catalog
 from bucketline.failure import Code
-from bucketline.layout import batch_document, input_object, rejects_object
+from bucketline.layout import batch_document, input_object, rejects_object, unfinished_mark
 from bucketline.outcome import Outcome, encode_outcome
 from bucketline.settings import Settings
 from bucketline.shard import Shard
@@ -78,6 +79,7 @@ class BatchWriter:
             name, written = await self._stream(batch_id, source)
             document = self._document(batch_id, name, written)
             sign.keep = True  # from here on the batch may exist
+            await self._store.put(unfinished_mark(batch_id), b"")
             await self._store.put(batch_document(batch_id), document.model_dump_json().encode())
         except BaseException:
             await asyncio.shield(self._take_back(batch_id))
@@ -126,7 +128,9 @@ class BatchWriter:
 
     async def _take_back(self, batch_id: str) -> None:
         """Remove what was written; the document first, so that no batch is ever without its input."""
-        for key in (batch_document(batch_id), rejects_object(batch_id), input_object(batch_id)):
+        for key in (
+            batch_document(batch_id), rejects_object(batch_id), input_object(batch_id), unfinished_mark(batch_id)
+        ):  # fmt: skip
             with contextlib.suppress(NotFound, StoreError):
                 await self._store.delete(key)
 

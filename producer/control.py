@@ -1,15 +1,18 @@
 """What an operator may do to a batch: cancel it, pause it, let it go on.
 
-Comes in: a batch id. Goes out: a mark in the ledger, which every worker sees within a second; cancelled batches keep what
-was answered. Called by the commands, the client and the HTTP door. Raises BatchNotFound where there is no such batch.
+Comes in: a batch id. Goes out: the order in the store, so that it outlives Redis, then a mark in the ledger, which every
+worker sees within a second; cancelled batches keep what was answered. Called by the commands, the client and the HTTP door. Raises BatchNotFound where there is no such batch.
 """
 
 from __future__ import annotations
 
+import orjson
+
 from bucketline.batch import TERMINAL, Progress, State
 from bucketline.errors import UsageError
+from bucketline.layout import orders_object
 from bucketline.ledger import Ledger
-from bucketline.store import Store
+from bucketline.store import NotFound, Store
 from producer.watch import progress_of
 
 __all__ = ["cancel", "pause", "resume"]
@@ -21,6 +24,7 @@ async def cancel(batch_id: str, ledger: Ledger, store: Store, *, keep_in_flight:
     if progress.state in TERMINAL:
         return progress.state
     fields = {"keep_in_flight": "1"} if keep_in_flight else {}
+    await _order(store, batch_id, cancelled=True, keep_in_flight=keep_in_flight)
     return await ledger.move(batch_id, State.CANCELLING, **fields)
 
 
@@ -38,7 +42,18 @@ async def _set_paused(batch_id: str, ledger: Ledger, store: Store, *, paused: bo
     progress = await _open(batch_id, ledger, store)
     if progress.state in TERMINAL:
         raise UsageError(f"{batch_id} is {progress.state}; there is nothing left to {'pause' if paused else 'resume'}.")
+    await _order(store, batch_id, paused=paused)
     await ledger.set_field(batch_id, paused="1" if paused else "0")
+
+
+async def _order(store: Store, batch_id: str, **orders: bool) -> None:
+    """Add to what the store says is wanted of a batch; a Redis that forgets it is told again."""
+    key = orders_object(batch_id)
+    try:
+        before = orjson.loads(await store.get(key))
+    except (NotFound, ValueError):
+        before = {}
+    await store.put(key, orjson.dumps({**before, **orders}))
 
 
 async def _open(batch_id: str, ledger: Ledger, store: Store) -> Progress:

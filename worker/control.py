@@ -1,13 +1,15 @@
 """What an operator or the clock wants of the batches that this process has open.
 
-Comes in: twice a second, the flags of all open batches in one round trip. Goes out: a batch is paused, resumed, or
-ended for ``cancelled`` or ``expired``, and its lines learn of it at once. Opened and closed by ``shard``; read by
+Comes in: twice a second, the flags of all open batches and Redis' time in one round trip. Goes out: a batch is paused,
+resumed, or ended for ``cancelled`` or ``expired``, and its lines learn of it at once; and which batches Redis has
+forgotten. Deadlines are judged by Redis' clock, the same for the whole fleet. Opened and closed by ``shard``; read by
 ``dispatch``. It changes nothing in Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,20 +66,27 @@ class OpenBatch:
             self.in_flight.discard(task)
 
     def end(self, kind: Kind, *, keep_in_flight: bool = False) -> None:
-        """End every line that is open; those in flight too, unless they may land."""
+        """End every line that is open; those in flight too, unless they may land. A line that landed and would go on
+        ends with the next call.
+        """
         if self.ended_by is None:
             self.ended_by = kind
-            for task in [*self.waiting, *(() if keep_in_flight else self.in_flight)]:
-                task.cancel()
+        for task in [*self.waiting, *(() if keep_in_flight else self.in_flight)]:
+            task.cancel()
 
 
 class Control:
     """The open batches of one process."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._monotonic = monotonic
+        self._offset_s = 0.0  #: from this machine's clock to Redis'
         self.batches: dict[str, OpenBatch] = {}
+        self.forgotten: dict[str, float] = {}  #: open batches that Redis lacks → monotonic time of the first look
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,20 +95,29 @@ class Control:
     async def close(self) -> None:
         await end_tasks(self._task)
 
+    def now_s(self) -> float:
+        """Unix time by Redis' clock, as far as it is known."""
+        return self._clock() + self._offset_s
+
     async def open(self, document: BatchDocument) -> OpenBatch:
-        """Count one more open shard of a batch; its flags are fresh when this returns."""
+        """Count one more open shard of a batch; its flags are fresh when this returns. Raises RedisError."""
         batch = self.batches.get(document.id)
         if batch is None:
             batch = self.batches[document.id] = OpenBatch(document)
             batch.running.set()
         batch.shards += 1
-        self._apply(await self._ledger.flags([document.id]))
+        try:
+            await self._look([document.id])
+        except BaseException:
+            self.close_shard(batch)
+            raise
         return batch
 
     def close_shard(self, batch: OpenBatch) -> None:
         batch.shards -= 1
         if batch.shards == 0:
             self.batches.pop(batch.id, None)
+            self.forgotten.pop(batch.id, None)
 
     async def _run(self) -> None:
         while True:
@@ -107,20 +125,33 @@ class Control:
             if not self.batches:
                 continue
             try:
-                self._apply(await self._ledger.flags(list(self.batches)))
+                await self._look(list(self.batches))
             except (RedisError, OSError) as error:
                 _log.warning("redis_away", error=type(error).__name__)
+            except Exception as error:  # a cancelled batch must not go on because one look failed
+                _log.error("control_broke", error=type(error).__name__)
 
-    def _apply(self, flags: dict[str, Flags]) -> None:
-        for batch_id, found in flags.items():
+    async def _look(self, batch_ids: list[str]) -> None:
+        asked_s = self._clock()
+        flags, redis_s = await self._ledger.flags(batch_ids)
+        self._offset_s = redis_s - (asked_s + self._clock()) / 2
+        for batch_id in batch_ids:
             batch = self.batches.get(batch_id)
+            found = flags.get(batch_id)
             if batch is None:
                 continue
-            if found.state in (State.CANCELLING, State.CANCELLED):
-                batch.end(Kind.CANCELLED, keep_in_flight=found.keep_in_flight)
-            elif found.deadline_s is not None and self._clock() >= found.deadline_s:
-                batch.end(Kind.EXPIRED)
-            if found.paused:
-                batch.running.clear()
+            if found is None:
+                self.forgotten.setdefault(batch_id, self._monotonic())
             else:
-                batch.running.set()
+                self.forgotten.pop(batch_id, None)
+                self._apply(batch, found)
+
+    def _apply(self, batch: OpenBatch, found: Flags) -> None:
+        if found.state in (State.CANCELLING, State.CANCELLED):
+            batch.end(Kind.CANCELLED, keep_in_flight=found.keep_in_flight)
+        elif batch.ended_by is Kind.EXPIRED or (found.deadline_s is not None and self.now_s() >= found.deadline_s):
+            batch.end(Kind.EXPIRED)
+        if found.paused:
+            batch.running.clear()
+        else:
+            batch.running.set()

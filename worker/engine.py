@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bucketline.catalog import Catalog
@@ -30,7 +30,9 @@ from worker.likely import Likely
 from worker.limiter import Gate
 from worker.measured import Measurements
 from worker.orders import Orders
+from worker.putoff import PutOff
 from worker.record import Recorder
+from worker.seal import Sealer
 from worker.shard import ShardRunner
 from worker.sight import Sight
 from worker.traces import Traces, open_traces
@@ -64,7 +66,11 @@ class Engine:
     runner: ShardRunner
     sight: Sight
     traces: Traces | None
-    stopping: asyncio.Event
+    stopping: asyncio.Event  #: nothing new is taken
+    late: asyncio.Event  #: Redis and the store are waited for no more
+    put_off: PutOff = field(default_factory=PutOff)
+    lost_jobs: set[str] = field(default_factory=set)  #: jobs of this process that others have by now
+    finishing: set[str] = field(default_factory=set)  #: batches that are being finished here
 
     async def start(self) -> None:
         await self.gate.start()
@@ -96,7 +102,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     """Plug one process together; nothing runs until ``start``."""
     worker_id = new_worker_id()
     worker = settings.worker
-    stopping = asyncio.Event()
+    stopping, late = asyncio.Event(), asyncio.Event()
     sight = Sight()
     traces = open_traces(worker.trace_share)
     ledger = Ledger(redis)
@@ -106,12 +112,12 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     gate = Gate(redis, worker_id, room=lambda: turnstile.free)
     retry = settings.retry
     pauses = Pauses(max(1, round(2000 * retry.base_delay_s)), max(1, round(2000 * retry.max_delay_s)))
-    health = Health(redis, time.time, pauses)
+    control = Control(ledger, time.time)
+    health = Health(redis, control.now_s, pauses)
     measured = Measurements(redis)
     credentials = Credentials()
     likely = Likely()
-    control = Control(ledger, time.time)
-    recorder = Recorder(ledger, store, most_unsealed_bytes=worker.max_unsealed_bytes)
+    recorder = Recorder(ledger, most_bytes=worker.max_unsealed_bytes, hold_back=turnstile.hold)
     transport = Transport(
         Clocks(retry.connect_timeout_s, retry.upload_timeout_s, retry.first_byte_timeout_s, retry.idle_timeout_s)
     )
@@ -126,12 +132,15 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         measured=measured,
         retry=retry,
         sight=sight,
+        clock=control.now_s,
     )
     runner = ShardRunner(
+        worker_id=worker_id,
         store=store,
         ledger=ledger,
         control=control,
         recorder=recorder,
+        sealer=Sealer(ledger, store, recorder),
         dispatcher=dispatcher,
         dedupe=Dedupe(redis, ledger, store, sight),
         settings=worker,
@@ -139,6 +148,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         landing_s=settings.retry.longest_call_s,
         monotonic=time.monotonic,
         stopping=stopping,
+        late=late,
         traces=traces,
     )
     return Engine(
@@ -160,4 +170,5 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         sight,
         traces,
         stopping,
+        late,
     )

@@ -1,8 +1,8 @@
 """The end of a batch: merge, manifest, and the state that says it is over.
 
 Comes in: a batch whose last shard has ended. Goes out: the results, then ``manifest.json`` last, then the ledger's
-final state, in this order: whoever sees a final state finds the files. It may run any number of times; a manifest that
-is there is believed. Called by the queue's finish job.
+final state, in this order: whoever sees a final state finds the files. It may run any number of times, twice at once too;
+the first manifest that is there is believed. Called by the queue's finish job.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from bucketline.batch import BatchDocument, State
 from bucketline.bill import build_manifest
 from bucketline.catalog import Catalog
 from bucketline.failure import Code
-from bucketline.layout import batch_document, manifest_copy, manifest_object, manifest_page
+from bucketline.layout import batch_document, manifest_copy, manifest_object, manifest_page, unfinished_mark
 from bucketline.ledger import Ledger
 from bucketline.manifest import FileFacts, Manifest
 from bucketline.manifest_page import manifest_text
+from bucketline.money import nano_from_usd
 from bucketline.prices import PriceBook
-from bucketline.store import NotFound, Store
+from bucketline.store import Exists, NotFound, Store
 from worker.logs import logger
 from worker.merge import Merged, merge
 
@@ -48,11 +49,28 @@ async def finish_batch(
         )
         await store.put(manifest_page(batch_id), manifest_text(manifest).encode())
         await store.put(manifest_copy(manifest.created_at[:10], batch_id), manifest.encode())
-        await store.put(manifest_object(batch_id), manifest.encode())
+        try:
+            await store.put(manifest_object(batch_id), manifest.encode(), if_absent=True)
+        except Exists:
+            manifest = await _present(store, batch_id) or manifest
         _log.info("batch_finished", batch=batch_id, status=manifest.status, **manifest.counts_for_log())
     state = State(manifest.status)
-    await ledger.finish(batch_id, state, clock())
+    await ledger.finish(batch_id, state, clock(), counters=_counters(manifest), shards=len(document.shards))
+    await store.delete(unfinished_mark(batch_id))
     return state
+
+
+def _counters(manifest: Manifest) -> dict[str, int]:
+    """What the ledger shows from now on: Redis may have lost some on the way, the manifest has not."""
+    counts = manifest.counts
+    return {
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "attempts": counts.attempts,
+        "nanousd": nano_from_usd(manifest.cost.usd),
+        "unpriced": manifest.cost.unknown_cost,
+    }
 
 
 async def _present(store: Store, batch_id: str) -> Manifest | None:

@@ -1,67 +1,113 @@
 """The leases of one process: its shards' marks are renewed.
 
-Comes in: the shards that are open. Goes out: every third of a lease, one pipeline that renews arq's marks and reads
-the newest generation of each shard. A shard that another worker has claimed meanwhile (this process was stopped, or cut
-off) lets go of its waiting lines; answers in flight are still recorded, first come first served.
+Comes in: the shards that are open and the batches that are being finished here. Goes out: every third of a lease, one step
+that renews arq's marks and reads how each shard stands. A shard that another worker has by now (this process was stopped,
+or cut off) lets go of its waiting lines; answers in flight are still recorded, first come first served. A process that
+could not renew for a while takes nothing up until the others, who may have been cut off as well, had time to renew theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
 from bucketline import keys
-from bucketline.queue import mark_of
+from bucketline.ledger_shards import Standing
 from worker.logs import logger
+from worker.openshard import OpenShard
 
 if TYPE_CHECKING:
     from worker.engine import Engine
 
-__all__ = ["Leases"]
+__all__ = ["Leases", "renewal_s"]
 
 _log = logger(__name__)
 _LONGEST_GAP_S = 5.0
+_FAREWELL_S = 2.0
+
+
+def renewal_s(lease_s: float) -> float:
+    """How often leases of that length are renewed."""
+    return min(lease_s / 3, _LONGEST_GAP_S)
 
 
 class Leases:
     """Keeps the marks of one process alive."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._monotonic = monotonic
         self._lease_s = engine.settings.worker.lease_s
+        self._every_s = renewal_s(self._lease_s)
+        self._bound_s = 2 * self._every_s + 1.0  #: a longer gap between renewals means that Redis was away, or we were
+        self._renewed_s = monotonic()
+        self._calm_s = 0.0
+
+    @property
+    def calm(self) -> bool:
+        """Whether this process may take up what nobody seems to hold: every live worker had time to renew."""
+        now_s = self._monotonic()
+        return now_s >= self._calm_s and now_s - self._renewed_s <= self._bound_s
 
     async def run(self) -> None:
         while True:
             try:
-                await self._renew()
+                async with asyncio.timeout(max(1.0, self._lease_s)):  # a command that hangs must not cost the lease
+                    await self._renew()
             except (RedisError, OSError) as error:
                 _log.warning("redis_away", error=type(error).__name__)
-            await asyncio.sleep(min(self._lease_s / 3, _LONGEST_GAP_S))
+            except Exception as error:  # without leases every shard of this process would be done twice
+                _log.error("leases_broke", error=type(error).__name__)
+            await asyncio.sleep(self._every_s)
 
     async def farewell(self) -> None:
         """Take this process off the list of workers."""
         try:
-            await self._engine.redis.zrem(keys.WORKERS, self._engine.worker_id)
-            await self._engine.redis.unlink(keys.worker_hash(self._engine.worker_id))
+            async with asyncio.timeout(_FAREWELL_S):
+                await self._engine.redis.zrem(keys.WORKERS, self._engine.worker_id)
+                await self._engine.redis.unlink(keys.worker_hash(self._engine.worker_id))
         except (RedisError, OSError):
             _log.warning("redis_away_at_end")
 
     async def _renew(self) -> None:
-        shards = list(self._engine.runner.open)
-        if not shards:
-            return
-        pipe = self._engine.redis.pipeline(transaction=False)
-        for shard in shards:
-            mark = mark_of(keys.shard_job_id(shard.batch_id, shard.shard))
-            pipe.set(mark, b"1", px=int(self._lease_s * 1000))
-            pipe.hget(keys.batch_generations(shard.batch_id), str(shard.shard))
-        answers = await pipe.execute()
-        self._engine.sight.renewals += len(shards)
-        for position, shard in enumerate(shards):
-            newest = answers[2 * position + 1]
-            if newest is not None and int(newest) != shard.generation:
-                shard.lost.set()
+        engine = self._engine
+        shards = list(engine.runner.open)
+        before = [_state(shard) for shard in shards]
+        named = [(shard.batch_id, shard.shard) for shard in shards]
+        if shards:
+            found = await engine.ledger.renew(engine.worker_id, self._lease_s, named)
+        else:
+            found = []
+            await engine.redis.ping()
+        self._note_success()
+        engine.sight.renewals += len(shards)
+        for shard, was, standing in zip(shards, before, found, strict=True):
+            self._heed(shard, was, standing)
+        for batch_id in list(engine.finishing):
+            await engine.ledger.renew_finish(engine.worker_id, self._lease_s, batch_id)
+
+    def _note_success(self) -> None:
+        now_s = self._monotonic()
+        if now_s - self._renewed_s > self._bound_s:
+            self._calm_s = now_s + self._bound_s
+        self._renewed_s = now_s
+
+    def _heed(self, shard: OpenShard, was: tuple[int, int, int], standing: Standing) -> None:
+        if not standing.ours or (shard.generation and standing.newest > shard.generation):
+            if not shard.lost.is_set():
                 self._engine.sight.claims_lost += 1
                 _log.warning("claim_lost", batch=shard.batch_id, shard=shard.shard)
+            shard.lost.set()
+        elif shard.generation and standing.newest < shard.generation:
+            shard.stale = True  # Redis has forgotten our claim, and so perhaps our outcomes
+        elif was == _state(shard) and standing.unsealed != len(shard.unsealed) + shard.sealing:
+            shard.stale = True
+
+
+def _state(shard: OpenShard) -> tuple[int, int, int]:
+    """What changes with every step in which the list in Redis may change."""
+    return shard.pending, shard.sequence, shard.waiting + len(shard.unsealed) + shard.sealing

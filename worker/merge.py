@@ -14,20 +14,28 @@ from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.jsonl import records
 from bucketline.layout import errors_object, output_object, parts_prefix, rejects_object, shard_of_part
-from bucketline.part import Part, parse_header
+from bucketline.part import BadPart, Part, check_body, parse_header
 from bucketline.splice import loads
 from bucketline.store import NotFound, Store, Writer
 from bucketline.tally import Tally
+from worker.logs import logger
 
 __all__ = ["Digest", "LinesMissing", "Merged", "merge"]
 
+_log = logger(__name__)
+
 
 class LinesMissing(BucketlineError):
-    """Shards whose parts do not hold all their lines; ``shards`` are to be worked off again."""
+    """Shards whose parts do not hold all their lines, which are to be worked off again.
 
-    def __init__(self, batch_id: str, shards: tuple[int, ...]) -> None:
-        super().__init__(f"{batch_id}: the parts of {len(shards)} shards lack lines; they are taken up again.")
-        self.shards = shards
+    ``lacking`` is shard → lines without an outcome (numbers that are blank in the input among them); ``tally`` is of
+    the lines that are there.
+    """
+
+    def __init__(self, batch_id: str, lacking: dict[int, list[int]], tally: Tally) -> None:
+        super().__init__(f"{batch_id}: the parts of {len(lacking)} shards lack lines; they are taken up again.")
+        self.lacking = lacking
+        self.tally = tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ async def merge(store: Store, document: BatchDocument) -> Merged:
     """Write the results of a batch. Raises LinesMissing before anything is visible, and the store's errors."""
     tally = Tally()
     rejects = await _rejects(store, document, tally)
-    missing: list[int] = []
+    lacking: dict[int, list[int]] = {}
     async with (
         store.writer(output_object(document.id)) as output_writer,
         store.writer(errors_object(document.id)) as errors_writer,
@@ -83,16 +91,16 @@ async def merge(store: Store, document: BatchDocument) -> Merged:
             while reject is not None and reject[0] <= last:
                 own_rejects.append(reject)
                 reject = next(pending, None)
-            in_shard = sum(1 for line, _ in own_rejects if line >= first)
-            if len(chosen) + in_shard < count:
-                missing.append(number)
+            in_shard = {line for line, _ in own_rejects if line >= first}
+            if len(chosen) + len(in_shard) < count:
+                lacking[number] = [n for n in range(first, last + 1) if n not in chosen and n not in in_shard]
             await _write(chosen, own_rejects, output, errors)
             tally.merge(_fold(shard_parts, chosen))
         while reject is not None:
             await errors.write(reject[1] + b"\n", 1)
             reject = next(pending, None)
-        if missing:
-            raise LinesMissing(document.id, tuple(missing))
+        if lacking:
+            raise LinesMissing(document.id, lacking, tally)
     return Merged(output.digest(), errors.digest(), tally)
 
 
@@ -114,25 +122,34 @@ async def _by_shard(store: Store, document: BatchDocument) -> AsyncIterator[tupl
     next_shard = 0
     held: list[tuple[Part, bytes]] = []
     async for stat in store.list(parts_prefix(document.id)):
-        number = shard_of_part(stat.key)
-        while next_shard < number:
+        found = await _part(store, stat.key, len(document.shards))
+        if found is None:
+            continue
+        while next_shard < found[0].shard:
             yield next_shard, held
             held = []
             next_shard += 1
-        raw = await _get(store, stat.key)
-        if raw is not None:
-            held.append((parse_header(stat.key, raw), raw))
+        held.append(found)
     while next_shard < len(document.shards):
         yield next_shard, held
         held = []
         next_shard += 1
 
 
-async def _get(store: Store, key: str) -> bytes | None:
+async def _part(store: Store, key: str, shards: int) -> tuple[Part, bytes] | None:
+    """A part, whole and undamaged; None for anything else that lies there: its lines are lacking, and said to be."""
     try:
-        return await store.get(key)
-    except NotFound:
+        if not 0 <= shard_of_part(key) < shards:
+            return None
+        raw = await store.get(key)
+        part = parse_header(key, raw)
+        check_body(part, raw)
+    except (ValueError, NotFound):
         return None
+    except BadPart as error:
+        _log.error("bad_part", reason=str(error))
+        return None
+    return part, raw
 
 
 def _choose(parts: list[tuple[Part, bytes]]) -> dict[int, _Line]:

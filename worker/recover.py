@@ -1,9 +1,9 @@
 """A batch's ledger, rebuilt from the store.
 
 Comes in: a batch whose document is in the store and which Redis does not know (any more). Goes out: its ledger with
-every line that a part or the rejects hold marked as recorded, and tickets for the shards that have lines left. Lines
-that were recorded and never sealed are asked again; nothing that a part holds is. Called by the sweep and by
-``doctor --recover``; harmless where the ledger is there.
+every line that a part or the rejects hold marked as recorded, with what an operator ordered, and tickets for the shards that
+have lines left. Lines that were recorded and never sealed are recorded again by the workers that have them, or asked again;
+nothing that a part holds is. Called by the sweep and by ``doctor --recover``; harmless where the ledger is there.
 """
 
 from __future__ import annotations
@@ -11,58 +11,120 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from bucketline.batch import BatchDocument
+import orjson
+
+from bucketline.batch import BatchDocument, State
 from bucketline.jsonl import records
-from bucketline.layout import batch_document, parts_prefix, rejects_object
+from bucketline.layout import (
+    batch_document,
+    manifest_object,
+    orders_object,
+    parts_prefix,
+    rejects_object,
+    shard_of_part,
+    unfinished_mark,
+)
 from bucketline.ledger import Ledger
-from bucketline.part import parse_header
-from bucketline.queue import enqueue_shards
+from bucketline.part import BadPart, Part, parse_header
+from bucketline.queue import enqueue_finish, enqueue_shards
 from bucketline.shard import Shard
 from bucketline.splice import loads
-from bucketline.store import Store
+from bucketline.store import NotFound, Store
 from bucketline.tally import Tally
+from worker.logs import logger
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
 
 __all__ = ["recover"]
 
+_log = logger(__name__)
+_HEAD_BYTES = 64 * 1024  #: most headers are shorter; a longer one is read with its whole part
+
 
 async def recover(batch_id: str, store: Store, ledger: Ledger, redis: ArqRedis) -> bool:
-    """Rebuild one batch's ledger; False when it was there. Raises NotFound when the store has no such batch."""
+    """Rebuild one batch's ledger; False when it was there, or when the batch is over.
+
+    Raises NotFound when the store has no such batch.
+    """
     document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
-    recorded: set[int] = set()
+    if await _is_over(store, batch_id):
+        await store.delete(unfinished_mark(batch_id))
+        return False
     tally = Tally()
-    if document.rejected:
-        async for record in records(store.read(rejects_object(batch_id))):
-            parsed = loads(record.raw)
-            recorded.add(parsed["bucketline"]["line"])
-            tally.add_line(parsed)
-    by_shard: dict[int, set[int]] = defaultdict(set)
-    async for stat in store.list(parts_prefix(batch_id)):
-        part = parse_header(stat.key, await store.get(stat.key))
-        by_shard[part.shard].update(line for line, *_ in part.places)
-        tally.merge(Tally.from_document(part.tally))
+    recorded = await _rejected(store, document, tally)
+    by_shard = await _in_parts(store, document, tally)
     for lines in by_shard.values():
         recorded |= lines
-    ended = [n for n, shard in enumerate(document.shards) if _is_full(n, document, recorded)]
-    opened = await ledger.register(document, recorded=recorded, counters=_counters(tally), ended=ended)
-    left = [Shard(n, *place) for n, place in enumerate(document.shards) if n not in set(ended)]
+    ended = {n for n in range(len(document.shards)) if _is_full(n, document, recorded)}
+    orders = await _orders(store, batch_id)
+    state = State.CANCELLING if orders.pop("cancelled", None) else State.IN_PROGRESS
+    opened = await ledger.register(
+        document, recorded=recorded, counters=tally.counters(), ended=ended, state=state, rebuilt=True, orders=orders
+    )
+    left = [Shard(n, *place) for n, place in enumerate(document.shards) if n not in ended]
     await enqueue_shards(redis, batch_id, left, document.options.priority)
+    if not left:
+        await enqueue_finish(redis, batch_id)
     return opened
 
 
-def _counters(tally: Tally) -> dict[str, int]:
-    """The ledger's counters for lines that are in the store already."""
-    return {
-        "completed": tally.completed,
-        "failed": tally.failed,
-        "cancelled": tally.cancelled,
-        "attempts": tally.attempts,
-        "nanousd": tally.nanousd,
-        "unpriced": tally.unknown_cost,
-        "tokens": tally.usage.total_tokens,
-    }
+async def _is_over(store: Store, batch_id: str) -> bool:
+    try:
+        await store.stat(manifest_object(batch_id))
+    except NotFound:
+        return False
+    return True
+
+
+async def _rejected(store: Store, document: BatchDocument, tally: Tally) -> set[int]:
+    found: set[int] = set()
+    if document.rejected:
+        async for record in records(store.read(rejects_object(document.id))):
+            parsed = loads(record.raw)
+            found.add(parsed["bucketline"]["line"])
+            tally.add_line(parsed)
+    return found
+
+
+async def _in_parts(store: Store, document: BatchDocument, tally: Tally) -> dict[int, set[int]]:
+    """The lines that parts hold, by shard; where two parts hold a line it is counted twice until the batch ends."""
+    found: dict[int, set[int]] = defaultdict(set)
+    async for stat in store.list(parts_prefix(document.id)):
+        part = await _header(store, stat.key)
+        if part is not None and part.shard < len(document.shards):
+            new = {line for line, *_ in part.places} - found[part.shard]
+            if len(new) == len(part.places):
+                tally.merge(Tally.from_document(part.tally))
+            else:
+                tally.completed += sum(1 for line, ok, *_ in part.places if ok and line in new)
+                tally.failed += sum(1 for line, ok, *_ in part.places if not ok and line in new)
+            found[part.shard] |= new
+    return found
+
+
+async def _header(store: Store, key: str) -> Part | None:
+    try:
+        shard_of_part(key)
+        head = await store.get(key, length=_HEAD_BYTES)
+        if b"\n" not in head:
+            head = await store.get(key)
+        return parse_header(key, head)
+    except (ValueError, NotFound):
+        return None
+    except BadPart as error:
+        _log.error("bad_part", part=key, reason=str(error))
+        return None
+
+
+async def _orders(store: Store, batch_id: str) -> dict[str, str]:
+    """What an operator wanted of the batch, as fields of the ledger."""
+    try:
+        found = orjson.loads(await store.get(orders_object(batch_id)))
+    except (NotFound, ValueError):
+        return {}
+    names = ("cancelled", "keep_in_flight", "paused")
+    return {name: "1" for name in names if isinstance(found, dict) and found.get(name) is True}
 
 
 def _is_full(number: int, document: BatchDocument, recorded: set[int]) -> bool:

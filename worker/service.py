@@ -19,17 +19,16 @@ from redis.exceptions import RedisError
 
 from bucketline import keys
 from bucketline.connect import connect_redis
-from bucketline.errors import ConfigError
+from bucketline.errors import BucketlineError, ConfigError
 from bucketline.ledger import LedgerGone
 from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish, mark_of
 from bucketline.settings import Settings, load_settings
-from bucketline.store import StoreError, open_store
+from bucketline.store import open_store
 from worker.engine import Engine, build_engine
 from worker.finish import finish_batch
 from worker.lease import Leases
 from worker.logs import logger, set_up_logs
 from worker.merge import LinesMissing
-from worker.recover import recover
 from worker.shard import ShardEnd
 from worker.sign import Signs
 from worker.sweep import Sweep
@@ -42,13 +41,17 @@ _log = logger(__name__)
 
 _READ_LIMIT = 2000  #: running shards stay in the queue, so a worker must read past all of the fleet's
 _MOST_SHARDS = 1000  #: the real bound is the room for lines
-_HAND_BACK_S = 1.0
+_HAND_BACK_S = 3.0
+_LATE_S = 5.0  #: beyond the grace time, for Redis and the store to take what landed
+_NEVER_S = 10 * 365 * 86400  #: a shard ends itself; arq's wall would cut it off with answers in hand
 
 
 class LineWorker(Worker):
-    """arq's worker with two changes: a short lease, and only as many shards as there is room for."""
+    """arq's worker with three changes: a short lease, only as many shards as there is room for, and hands off a job
+    that is another's by now.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, leases: Leases) -> None:
         settings = engine.settings.worker
         super().__init__(
             functions=[func(_run_shard, name=SHARD_JOB), func(_finish, name=FINISH_JOB)],
@@ -56,7 +59,7 @@ class LineWorker(Worker):
             redis_pool=engine.redis,
             handle_signals=False,
             max_jobs=_MOST_SHARDS,
-            job_timeout=settings.job_timeout_s + engine.settings.retry.longest_call_s + 300,
+            job_timeout=_NEVER_S,
             keep_result=0,
             poll_delay=settings.poll_s,
             queue_read_limit=_READ_LIMIT,
@@ -67,46 +70,75 @@ class LineWorker(Worker):
             log_results=False,
         )
         self._engine = engine
+        self._leases = leases
         self.in_progress_timeout_s = settings.lease_s
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Leave out what others hold (one command for all of them), then take what there is room for."""
-        if not job_ids or self._engine.stopping.is_set():
+        engine = self._engine
+        if not job_ids or engine.stopping.is_set() or not self._leases.calm:
             return
-        marks = await self.pool.mget([mark_of(job_id.decode()) for job_id in job_ids])
-        here = self._engine.runner.open_jobs()
-        free = [
-            job_id.decode()
-            for job_id, mark in zip(job_ids, marks, strict=True)
-            if mark is None and job_id.decode() not in here
-        ]
-        chosen = choose(free, self._engine.runner.open_by_batch(), self._engine.runner.room_lines, 50)
-        await super().start_jobs([job_id.encode() for job_id in chosen])
+        names = [job_id.decode() for job_id in job_ids]
+        marks = await self.pool.mget([mark_of(name) for name in names])
+        here = engine.runner.open_jobs() | engine.put_off.names()
+        free = [name for name, mark in zip(names, marks, strict=True) if mark is None and name not in here]
+        chosen = choose(free, engine.runner.open_by_batch(), engine.runner.room_lines, 50)
+        await super().start_jobs([name.encode() for name in chosen])
+
+    async def finish_job(self, job_id: str, *rest: Any, **named: Any) -> None:
+        """What arq does with an ended job, unless another worker has it by now: then the ticket and its mark are his."""
+        if job_id in self._engine.lost_jobs:
+            self._engine.lost_jobs.discard(job_id)
+            return
+        await super().finish_job(job_id, *rest, **named)
 
 
 async def _run_shard(ctx: dict[str, Any], *ticket: Any) -> None:
     engine: Engine = ctx["engine"]
+    job_id: str = ctx["job_id"]
     number = Ticket(*ticket)
     end = await engine.runner.run(number)
-    if end is ShardEnd.HAND_BACK:
-        raise Retry(defer=None if engine.stopping.is_set() else 0)
+    if end is ShardEnd.LOST:
+        engine.lost_jobs.add(job_id)
+    if end is ShardEnd.PUT_OFF:
+        engine.put_off.add(job_id)
+    else:
+        engine.put_off.forget(job_id)
+    if end in (ShardEnd.HAND_BACK, ShardEnd.PUT_OFF):
+        raise Retry(defer=0)
     if end is ShardEnd.LAST:
         await enqueue_finish(engine.redis, number.batch_id)
 
 
 async def _finish(ctx: dict[str, Any], batch_id: str) -> None:
+    """Finish a batch; whatever is in the way, the sweep asks for it again."""
     engine: Engine = ctx["engine"]
+    if not await engine.ledger.renew_finish(engine.worker_id, engine.settings.worker.lease_s, batch_id):
+        engine.lost_jobs.add(ctx["job_id"])
+        return
+    engine.finishing.add(batch_id)
     try:
         await finish_batch(
-            batch_id, engine.store, engine.ledger, book=engine.prices, catalog=engine.catalog, clock=time.time
+            batch_id,
+            engine.store,
+            engine.ledger,
+            book=engine.prices,
+            catalog=engine.catalog,
+            clock=engine.control.now_s,
         )
     except LinesMissing as error:
-        _log.error("lines_missing", batch=batch_id, shards=len(error.shards))
-        await engine.ledger.forget(batch_id)
-        await recover(batch_id, engine.store, engine.ledger, engine.redis)
-    except (LedgerGone, StoreError) as error:
-        _log.warning("finish_put_off", batch=batch_id, reason=str(error))
-        raise Retry from None
+        _log.error("lines_missing", batch=batch_id, shards=len(error.lacking))
+        await engine.ledger.reopen(batch_id, error.lacking, error.tally.counters())
+    except (LedgerGone, RedisError, OSError, BucketlineError) as error:
+        _log.warning("finish_put_off", batch=batch_id, reason=_said(error))
+    except Exception as error:
+        _log.error("finish_broke", batch=batch_id, error=type(error).__name__)
+    finally:
+        engine.finishing.discard(batch_id)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, BucketlineError) else type(error).__name__
 
 
 @contextlib.asynccontextmanager
@@ -116,7 +148,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
         raise ConfigError("No redis_url is configured; set it in bucketline.toml or BUCKETLINE_REDIS_URL.")
     if not settings.store:
         raise ConfigError("No store is configured; set it in bucketline.toml or BUCKETLINE_STORE.")
-    redis = await connect_redis(settings.redis_url)
+    redis = await connect_redis(settings.redis_url, evicting=settings.allow_evicting_redis)
     store = open_store(settings.store)
     engine = build_engine(settings, redis, store)
     try:
@@ -131,32 +163,46 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 async def serve(engine: Engine, stop: asyncio.Event) -> None:
     """Run until ``stop`` is set; then take nothing new, let answers land, hand the rest back."""
     leases = Leases(engine)
-    sweep = Sweep(engine)
-    helpers = [asyncio.create_task(duty.run()) for duty in (leases, sweep, Signs(engine))]
-    line = asyncio.create_task(_line(engine))
+    helpers = [asyncio.create_task(duty.run()) for duty in (leases, Sweep(engine), Signs(engine))]
+    workers: list[LineWorker] = []
+    line = asyncio.create_task(_line(engine, leases, workers))
     try:
         await stop.wait()
     finally:
         engine.stopping.set()
+        late = asyncio.get_running_loop().call_later(engine.settings.worker.grace_s + _LATE_S, engine.late.set)
         await engine.runner.drained()
+        await _handed_back(workers)
+        late.cancel()
+        engine.late.set()
         await end_tasks(line, *helpers)
         await leases.farewell()
 
 
-async def _line(engine: Engine) -> None:
+async def _line(engine: Engine, leases: Leases, workers: list[LineWorker]) -> None:
     """arq's loop, started again whenever Redis ends it; jobs that run go on meanwhile."""
     delay_s = 0.1
     while not engine.stopping.is_set():
-        worker = LineWorker(engine)
+        worker = LineWorker(engine, leases)
+        workers[:] = [*(one for one in workers if any(not task.done() for task in one.tasks.values())), worker]
         began = time.monotonic()
         try:
             await worker.async_run()
         except (RedisError, OSError) as error:
             _log.warning("redis_away", error=type(error).__name__)
+        except Exception as error:  # a worker that takes nothing and lives on would be the worst of all
+            _log.error("queue_broke", error=type(error).__name__)
         finally:
             await end_tasks(worker.main_task)
         delay_s = 0.1 if time.monotonic() - began > 10 else min(2.0, 2 * delay_s)
         await asyncio.sleep(delay_s)
+
+
+async def _handed_back(workers: list[LineWorker]) -> None:
+    """arq's last step of each job, which gives its ticket free; without it another worker waits for the lease's end."""
+    tasks = {task for worker in workers for task in worker.tasks.values() if not task.done()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_HAND_BACK_S)
 
 
 class _Host:

@@ -1,69 +1,77 @@
 """A shard, worked off: its byte range read, each line dispatched, its outcomes recorded and sealed.
 
 Comes in: a ticket from the queue. Goes out: nothing but what lies in the store and the ledger, and one word for the
-queue: the shard ended, or it is handed back (the worker stops, the claim was lost, the store is away). A line that has
-its outcome is left out, so a shard may be taken up any number of times. Called by ``service``; the life of a single
-line is ``dispatch``'s.
+queue: the shard ended, it is handed back (the worker stops, the store is away), or it is another's by now. A line that has
+its outcome is left out, so a shard may be taken up any number of times. While the store or Redis is away the shard keeps its
+answers and tries again; only then does it end. Called by ``service``; its lines are ``lines``', its parts ``seal``'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from redis.exceptions import RedisError
 
 from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
-from bucketline.failure import TABLE, Failure, Kind
 from bucketline.jsonl import Record, records_of
 from bucketline.keys import shard_job_id
 from bucketline.layout import batch_document, input_object
-from bucketline.ledger import Ledger, LedgerGone
-from bucketline.outcome import Outcome
+from bucketline.ledger import Claim, ClaimLost, Ledger, LedgerGone, OutOfStep
 from bucketline.queue import Ticket
-from bucketline.request import Fault, Request, read_request
 from bucketline.settings import WorkerSettings
-from bucketline.sign import Reason
 from bucketline.store import Store, StoreError
 from worker.budget import open_budget
-from worker.control import Control, OpenBatch
+from worker.control import Control
 from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
-from worker.life import Life
+from worker.lines import Lines, place_of
 from worker.logs import logger
-from worker.record import SEAL_BYTES, SEAL_S, ClaimLost, OpenShard, Recorder
+from worker.openshard import OpenShard
+from worker.record import Recorder
+from worker.seal import Sealer
+from worker.tasks import Stopped, end_tasks, unless
 from worker.traces import Traces
+from worker.ward import STRIKES, Ward, plan
 
 __all__ = ["ShardEnd", "ShardRunner"]
 
 _log = logger(__name__)
+
 _DOCUMENTS_KEPT = 64  #: batch documents kept in memory
 _DRAIN_S = 0.05
 _PARKED = 4  #: lines in memory at the most, as a multiple of those that work
 _LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
+_MOST_DELAY_S = 15.0
+_POISON = "Its workers died several times with this line in hand; it was set apart and is not tried again."
+_AWAY = (StoreError, RedisError, OSError, LedgerGone)
 
 
 class ShardEnd(Enum):
     """What the queue is to do with the ticket."""
 
     ENDED = auto()
-    HAND_BACK = auto()
+    HAND_BACK = auto()  #: at once, to whoever has room
+    PUT_OFF = auto()  #: something is away: a little later
     LAST = auto()  #: it was the batch's last shard: the batch can be finished
+    LOST = auto()  #: another worker has it: the ticket is his
 
 
 @dataclass(slots=True)
 class ShardRunner:
     """What all shards of one process share."""
 
+    worker_id: str
     store: Store
     ledger: Ledger
     control: Control
     recorder: Recorder
+    sealer: Sealer
     dispatcher: Dispatcher
     dedupe: Dedupe
     settings: WorkerSettings
@@ -71,8 +79,10 @@ class ShardRunner:
     landing_s: float  #: how long a call can be in flight at the most
     monotonic: Callable[[], float]
     stopping: asyncio.Event  #: set when the process takes no new lines
+    late: asyncio.Event  #: set when it must not wait for Redis or the store any more
     traces: Traces | None = None
     open: set[OpenShard] = field(default_factory=set)
+    ward: Ward = field(default_factory=Ward)
     _documents: dict[str, BatchDocument] = field(default_factory=dict)
 
     @property
@@ -84,159 +94,196 @@ class ShardRunner:
     def room_lines(self) -> int:
         """How many more lines this process should open.
 
-        Lines that wait for a closed route or for their equal do no work, so others may come in beside them, up to a
-        bound on memory.
+        Lines that wait for a closed route, for their equal or for an operator do no work, so others may come in beside
+        them, up to a bound on memory.
         """
         most = self.settings.open_requests or 3 * self.settings.concurrency
-        idle = min(self.dispatcher.health.parked + self.dedupe.parked, (_PARKED - 1) * most)
+        paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
+        asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
+        idle = min(self.dispatcher.health.parked + self.dedupe.parked + asleep, (_PARKED - 1) * most)
         return most + idle - self.open_lines
 
     def open_jobs(self) -> set[str]:
         """The queue's names of the shards that this process has open."""
         return {shard_job_id(shard.batch_id, shard.shard) for shard in self.open}
 
+    def open_by_batch(self) -> Counter[str]:
+        """How many shards of each batch this process has open."""
+        return Counter(shard.batch_id for shard in self.open)
+
     async def drained(self) -> None:
         """Wait until every open shard has ended or was handed back; ``stopping`` is set by then."""
         while self.open:
             await asyncio.sleep(_DRAIN_S)
 
-    def open_by_batch(self) -> Counter[str]:
-        """How many shards of each batch this process has open."""
-        return Counter(shard.batch_id for shard in self.open)
-
     async def run(self, ticket: Ticket) -> ShardEnd:
         """Work one shard off. Raises nothing but CancelledError."""
-        batch_id, number, *_ = ticket
-        log = _log.bind(batch=batch_id, shard=number)
+        shard = OpenShard(ticket.batch_id, ticket.shard)
+        log = _log.bind(batch=shard.batch_id, shard=shard.shard)
+        self.open.add(shard)  # from here on its lease is renewed
         try:
-            return await self._run(ticket)
-        except LedgerGone:
-            log.warning("ledger_gone")
+            return await self._run(ticket, shard)
         except ClaimLost:
             log.warning("claim_lost")
-            return ShardEnd.ENDED
-        except (StoreError, BucketlineError) as error:
-            log.warning("handed_back", reason=str(error))
-        except (RedisError, OSError) as error:
-            log.warning("handed_back", reason=type(error).__name__)
-        return ShardEnd.HAND_BACK
+            end = ShardEnd.LOST
+        except Stopped:
+            log.info("handed_back", pending=shard.pending)
+            end = ShardEnd.HAND_BACK
+        except (BucketlineError, *_AWAY) as error:
+            log.warning("put_off", reason=_said(error))
+            end = ShardEnd.PUT_OFF
+        except Exception as error:  # a fault of ours: the queue would forget the shard
+            log.error("shard_broke", error=type(error).__name__, at=place_of(error))
+            return ShardEnd.PUT_OFF  # without release: if it breaks again, its lines are tried in isolation
+        finally:
+            self.open.discard(shard)
+            self.sealer.forget(shard)
+            await end_tasks(shard.sealer)
+        await self._release(shard)
+        return end
 
-    async def _run(self, ticket: Ticket) -> ShardEnd:
+    async def _run(self, ticket: Ticket, shard: OpenShard) -> ShardEnd:
+        opened = await unless(self.stopping, self._open(ticket, shard))
+        if opened is None:
+            return ShardEnd.ENDED
+        document, claim, todo = opened
+        batch = await self.control.open(document)
+        lines = Lines(shard, batch, self.recorder, self.dispatcher, self.dedupe, self.traces)
+        try:
+            finished = await self._work(lines, todo, claim)
+            left = await self._close_up(shard, finished=finished)
+            if left is None:
+                raise Stopped  # or its time is up
+            return ShardEnd.LAST if left == 0 else ShardEnd.ENDED
+        finally:
+            lines.close()
+            self.control.close_shard(batch)
+            if batch.shards == 0:
+                self.dispatcher.gate.forget_budget(shard.batch_id)
+
+    async def _open(self, ticket: Ticket, shard: OpenShard) -> tuple[BatchDocument, Claim, list[Record]] | None:
+        """Read the range and claim the shard; None when nothing is left to do."""
         batch_id, number, first_line, offset, size, _ = ticket
+        (standing,) = await self.ledger.renew(self.worker_id, self.settings.lease_s, [(batch_id, number)])
+        if not standing.ours:
+            raise ClaimLost(batch_id)
         document = await self._document(batch_id)
         raw = await self.store.get(input_object(batch_id), offset=offset, length=size)
         records = list(records_of(raw, line=first_line, offset_bytes=offset, cap_bytes=self.line_cap_bytes))
         last_line = records[-1].line if records else first_line
-        claim = await self.ledger.claim(batch_id, number, first_line, last_line)
+        claim = await self.ledger.claim(batch_id, number, first_line, last_line, self.worker_id)
         if claim is None:
-            return ShardEnd.ENDED
-        todo = [record for record in records if record.line not in claim.recorded]
-        shard = OpenShard(batch_id, number, claim.generation, len(todo))
-        self.recorder.adopt(shard, claim.unsealed)
+            return None
+        shard.generation = claim.generation
+        self.sealer.adopt(shard, claim.unsealed)
+        known = set(claim.recorded)
+        if claim.doubt:
+            known |= await self.sealer.known(shard, known)
+        todo = [record for record in records if record.line not in known]
+        shard.pending = len(todo)
         await open_budget(self.dispatcher.gate, self.ledger, document)
-        batch = await self.control.open(document)
-        self.open.add(shard)
-        try:
-            finished = await self._lines(todo, shard, batch)
-            await self.recorder.seal(shard)
-            if not finished or shard.over:
-                return ShardEnd.ENDED if shard.over else ShardEnd.HAND_BACK
-            left = await self.ledger.end_shard(batch_id, number, shard.generation)
-            return ShardEnd.LAST if left == 0 else ShardEnd.ENDED
-        finally:
-            self.open.discard(shard)
-            self.recorder.forget(shard)
-            self.control.close_shard(batch)
-            if batch.shards == 0:
-                self.dispatcher.gate.forget_budget(batch_id)
+        return document, claim, todo
 
-    async def _lines(self, todo: list[Record], shard: OpenShard, batch: OpenBatch) -> bool:
-        """Start every line, seal as they grow; True when all of them are recorded."""
-        tasks: set[asyncio.Task[None]] = set()
-        for record in todo:
-            request = self._understand(record, batch.document)
-            if isinstance(request, Fault):
-                self.recorder.put(shard, _invalid(request))
-                continue
-            task = asyncio.create_task(self._line(request, shard, batch))
-            tasks.add(task)
-            batch.waiting.add(task)
-        try:
-            return await self._until_recorded(shard, tasks, batch)
-        finally:
-            for task in tasks:
-                task.cancel()
-            batch.waiting -= tasks
-            batch.in_flight -= tasks
+    # ── its lines ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _until_recorded(self, shard: OpenShard, tasks: set[asyncio.Task[None]], batch: OpenBatch) -> bool:
-        """Wait for the shard's last outcome; seal what grows or ages; yield when told to stop or after its time."""
+    async def _work(self, lines: Lines, todo: list[Record], claim: Claim) -> bool:
+        """Bring every line to its outcome; True when all are recorded. Raises ClaimLost."""
+        shard = lines.shard
         shard.settle(0)
-        began = self.monotonic()
-        while not await _within(shard.done, _LOOK_S):
-            if shard.lost.is_set():
-                await self._yield(tasks, batch, self.landing_s)
-                raise ClaimLost
-            if self.stopping.is_set() or self.monotonic() - began > self.settings.job_timeout_s:
-                grace_s = self.settings.grace_s if self.stopping.is_set() else self.landing_s
-                await self._yield(tasks, batch, grace_s)
-                return shard.done.is_set()
-            aged = bool(shard.unsealed) and self.monotonic() - shard.since_s > SEAL_S
-            if aged or shard.unsealed_bytes > SEAL_BYTES:
-                await self.recorder.seal(shard)
-        return True
+        if claim.strikes >= STRIKES and todo:
+            return await self._isolated(lines, todo, claim.strikes)
+        lines.start(todo)
+        return await self._until(lines, shard.done.wait())
 
-    async def _yield(self, tasks: set[asyncio.Task[None]], batch: OpenBatch, grace_s: float) -> None:
-        """Let go of lines that wait, let those in flight land for the grace time, and record them."""
-        for task in tasks & batch.waiting:
-            task.cancel()
-        landing = {task for task in tasks if not task.done()}
-        if landing:
-            await asyncio.wait(landing, timeout=grace_s)
-        for task in landing:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.recorder.flushed()
+    async def _isolated(self, lines: Lines, todo: list[Record], strikes: int) -> bool:
+        """Group by group, each noted before it is begun."""
+        shard = lines.shard
+        weights = await self.ledger.hands(shard.batch_id, shard.shard)
+        condemned, groups = plan([record.line for record in todo], weights)
+        by_line = {record.line: record for record in todo}
+        _log.warning(
+            "isolated", batch=shard.batch_id, shard=shard.shard, deaths=strikes, lines=len(todo), condemned=condemned
+        )
+        lines.condemn((by_line[line] for line in condemned), _POISON)
+        for group in groups:
+            async with self.ward.turn():
+                await self.ledger.weigh(shard.batch_id, shard.shard, group.lines, group.weight)
+                try:
+                    begun = lines.start(by_line[line] for line in group.lines)
+                    finished = await self._until(lines, asyncio.gather(*begun, return_exceptions=True))
+                    finished = finished and await self._until(lines, self.recorder.flushed(shard))
+                finally:
+                    await self.ledger.weigh(shard.batch_id, shard.shard, group.lines, -group.weight)
+            if not finished:
+                return False
+        return await self._until(lines, shard.done.wait())
 
-    async def _line(self, request: Request, shard: OpenShard, batch: OpenBatch) -> None:
-        """One line from here to its outcome; cancelled without the batch's end it leaves no trace."""
-        life = Life(request)
-        traced = self.traces if self.traces and self.traces.sampled(shard.batch_id, request.line) else None
-        began_s = traced.now_s() if traced else 0.0
+    async def _until(self, lines: Lines, step: Awaitable[object]) -> bool:
+        """Wait for a step of the lines, sealing meanwhile what grows or ages; False when it is time to yield."""
+        shard, began_s = lines.shard, self.monotonic()
+        waiter = asyncio.ensure_future(step)
         try:
-            if self.recorder.is_full:
-                with self.dispatcher.sight.wait(shard.batch_id, Reason.MEMORY):
-                    await self.recorder.room()
-            outcome = _ended(life, batch.ended_by) if batch.ended_by else await self._outcome(life, batch)
-        except asyncio.CancelledError:
-            if batch.ended_by is None:
-                raise
-            outcome = _ended(life, batch.ended_by)
-        except Exception as error:  # a fault of ours must not sink the shard: the line says so and the rest goes on
-            _log.error(
-                "line_broke", batch=shard.batch_id, line=request.line, error=type(error).__name__, at=_place(error)
-            )
-            outcome = _ended(life, Kind.INTERNAL)
+            while not waiter.done():
+                await asyncio.wait([waiter], timeout=_LOOK_S)
+                if shard.lost.is_set() or shard.over:
+                    await self._yield(lines, self.landing_s)
+                    raise ClaimLost(shard.batch_id)
+                if not waiter.done() and self._is_time(began_s):
+                    await self._yield(lines, self.settings.grace_s if self.stopping.is_set() else self.landing_s)
+                    return shard.done.is_set()
+                lines.drop(shard.elsewhere)
+                self.sealer.seal_beside(shard)
+            return True
         finally:
-            batch.gone()
-        self.dispatcher.sight.end(shard.batch_id)
-        if traced:
-            traced.line(shard.batch_id, request.form, outcome, began_s)
-        self.recorder.put(shard, outcome)
+            waiter.cancel()
 
-    async def _outcome(self, life: Life, batch: OpenBatch) -> Outcome:
-        if batch.document.options.dedupe:
-            return await self.dedupe.outcome(life.request, batch.document, lambda: self.dispatcher.run(life, batch))
-        return await self.dispatcher.run(life, batch)
+    def _is_time(self, began_s: float) -> bool:
+        return self.stopping.is_set() or self.monotonic() - began_s > self.settings.job_timeout_s
 
-    def _understand(self, record: Record, document: BatchDocument) -> Request | Fault:
-        if record.oversized:
-            return Fault(record.line, None, "The line is longer than the cap.")
-        options = document.options
-        request = read_request(record.raw, record.line, options.model)
-        if isinstance(request, Request) and options.force_model and options.model:
-            return replace(request, model=options.model)
-        return request
+    async def _yield(self, lines: Lines, grace_s: float) -> None:
+        """Let go of lines that wait, let those in flight land for the grace time, and record them."""
+        await lines.let_land(grace_s)
+        with suppress(Stopped):
+            await unless(self.late, self.recorder.flushed(lines.shard))
+            return
+        # Redis is away and this process must go: the store takes what was paid for, and the next claim finds it there.
+        left = self.recorder.take_back(lines.shard)
+        _log.error("redis_away_at_end", batch=lines.shard.batch_id, shard=lines.shard.shard, lines=len(left))
+        await self.sealer.spill(lines.shard, left)
+
+    # ── its parts and its end ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _close_up(self, shard: OpenShard, *, finished: bool) -> int | None:
+        """Seal all there is and end the shard; how many shards are left, None when it is only handed back.
+
+        Tries again for as long as it takes: the answers are kept, and nothing is said to be over before it is. Raises
+        ClaimLost, and where the process stops meanwhile what was in the way: then Redis keeps the lines.
+        """
+        delay_s = 0.1
+        while True:
+            try:
+                await unless(self.late, self.sealer.seal(shard))
+                if not finished:
+                    return None
+                return await self.ledger.end_shard(shard.batch_id, shard.shard, shard.generation)
+            except OutOfStep:
+                shard.stale = True
+            except _AWAY as error:
+                _log.warning("not_ended_yet", batch=shard.batch_id, shard=shard.shard, reason=_said(error))
+                if self.stopping.is_set():
+                    raise
+            if shard.lost.is_set() or shard.over:
+                raise ClaimLost(shard.batch_id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self.stopping.wait()
+            delay_s = min(_MOST_DELAY_S, 2 * delay_s)
+
+    async def _release(self, shard: OpenShard) -> None:
+        """Say that this claim came to no harm."""
+        if shard.generation:
+            with suppress(RedisError, OSError, Stopped):
+                await unless(self.late, self.ledger.release(shard.batch_id, shard.shard))
 
     async def _document(self, batch_id: str) -> BatchDocument:
         document = self._documents.get(batch_id)
@@ -248,31 +295,5 @@ class ShardRunner:
         return document
 
 
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-def _place(error: BaseException) -> str:
-    """Where an error arose, without the values that a traceback would show."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _invalid(fault: Fault) -> Outcome:
-    return Outcome(
-        line=fault.line,
-        custom_id=fault.custom_id,
-        requested_model="",
-        code=TABLE[Kind.INVALID_INPUT].code,
-        message=fault.message,
-        attempts=(),
-    )
-
-
-def _ended(life: Life, kind: Kind) -> Outcome:
-    return life.failed(Failure(kind, TABLE[kind].sentence))
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, BucketlineError) else type(error).__name__

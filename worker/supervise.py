@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -23,6 +24,7 @@ from worker.service import open_engine, serve
 __all__ = ["run_loop", "supervise", "work_here"]
 
 _log = logger(__name__)
+_INTERRUPTED = 130  #: the exit code of Ctrl-C
 
 
 Beside = Callable[[Engine, asyncio.Event], Coroutine[Any, Any, None]]  #: a further duty of a worker process
@@ -72,15 +74,23 @@ async def work_here(config: str | None, beside: Beside | None = None) -> int:
     return 0
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM or the first SIGINT sets; the second SIGINT ends the process at once."""
+def _stop_on_signals(kill: Callable[[], None] = lambda: None) -> asyncio.Event:
+    """An event that SIGTERM or the first SIGINT sets; the second SIGINT calls ``kill`` and ends the process at once.
+
+    At once means without any clean-up: what is recorded is in Redis, the rest is as after a crash.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    interrupts = 0
 
     def interrupted() -> None:
-        if stop.is_set():
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            kill()
+            sys.stderr.write("Interrupted; calls in flight are cut off.\n")
+            sys.stderr.flush()
+            os._exit(_INTERRUPTED)
         stop.set()
 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -89,17 +99,27 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _parent(config: str | None, processes: int, arguments: Callable[[int], Sequence[str]]) -> int:
-    stop = _stop_on_signals()
-    codes = await asyncio.gather(*(_keep_one(config, arguments(n), stop) for n in range(processes)))
+    children: set[asyncio.subprocess.Process] = set()
+
+    def kill() -> None:
+        for child in children:
+            with suppress(ProcessLookupError):
+                child.kill()
+
+    stop = _stop_on_signals(kill)
+    codes = await asyncio.gather(*(_keep_one(config, arguments(n), stop, children) for n in range(processes)))
     return max(codes)
 
 
-async def _keep_one(config: str | None, arguments: Sequence[str], stop: asyncio.Event) -> int:
+async def _keep_one(
+    config: str | None, arguments: Sequence[str], stop: asyncio.Event, children: set[asyncio.subprocess.Process]
+) -> int:
     command = [sys.executable, "-m", "worker.cli", *(["--config", config] if config else []), "work"]
     command += arguments
     delay_s = 0.5
     while True:
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
+        children.add(process)
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,6 +128,7 @@ async def _keep_one(config: str | None, arguments: Sequence[str], stop: asyncio.
                 process.send_signal(signal.SIGTERM)
             return await ended
         stopped.cancel()
+        children.discard(process)
         code = ended.result()
         if code in (2, 4):
             stop.set()  # a wrong configuration or an unreachable service at the start is the same for all of them

@@ -1,27 +1,27 @@
 """The sweep: one process of the fleet looks every few seconds for what fell between two steps.
 
 Comes in: the ledger's unfinished batches and the ids whose submit did not come to its end. Goes out: lost tickets back
-on the queue, batches whose last shard ended without its finish job, batches whose producer died after ``batch.json``.
-It repairs, it never decides about a line; everything it does may be done twice.
+on the queue, batches whose last shard ended without its finish job, batches whose producer died after ``batch.json``, and
+(``rescue``) batches that Redis forgot. It repairs, it never decides about a line; everything it does may be done twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
 from bucketline import keys
-from bucketline.batch import TERMINAL, BatchDocument, Progress
+from bucketline.batch import BatchDocument
 from bucketline.errors import BucketlineError
 from bucketline.layout import batch_document
-from bucketline.queue import enqueue_finish, enqueue_shards
+from bucketline.queue import enqueue_finish, enqueue_shards, not_queued
 from bucketline.shard import Shard
 from bucketline.store import NotFound
 from worker.logs import logger
 from worker.recover import recover
+from worker.rescue import Rescue
 
 if TYPE_CHECKING:
     from worker.engine import Engine
@@ -30,8 +30,9 @@ __all__ = ["Sweep"]
 
 _log = logger(__name__)
 _EVERY_S = 5.0
+_DUTY_MS = 12_000
 _ABANDONED_S = 30.0  #: a submit that has not come to its end by then has died
-_LOOK_AT = 200  #: unfinished batches looked at in one sweep
+_LOOK_AT = 200  #: unfinished batches looked at in one sweep; the next goes on behind them
 
 
 class Sweep:
@@ -39,47 +40,69 @@ class Sweep:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._rescue = Rescue(engine)
+        self._next = 0
 
     async def run(self) -> None:
         while True:
             try:
+                await self._rescue.abandon()
                 if await self._is_mine():
-                    await self._sweep()
+                    await self.once()
             except (RedisError, OSError, BucketlineError) as error:
                 _log.warning("sweep_put_off", reason=type(error).__name__)
+            except Exception as error:  # one odd batch must not end the sweep of all
+                _log.error("sweep_broke", error=type(error).__name__)
             await asyncio.sleep(_EVERY_S)
 
-    async def _is_mine(self) -> bool:
-        mine = await self._engine.redis.set(keys.SWEEPER, self._engine.worker_id, nx=True, px=int(_EVERY_S * 900))
-        return bool(mine)
-
-    async def _sweep(self) -> None:
+    async def once(self) -> None:
+        """One round. Raises RedisError and the store's errors; the next round goes on."""
         await self._adopt()
-        for progress in await self._engine.ledger.recent(_LOOK_AT):
-            if progress.state not in TERMINAL:
-                await self._look_after(progress)
+        await self._rescue.once()
+        found = await self._engine.ledger.unfinished(self._next, _LOOK_AT)
+        self._next = self._next + _LOOK_AT if len(found) == _LOOK_AT else 0
+        for batch_id in found:
+            await self._look_after(batch_id)
 
-    async def _look_after(self, progress: Progress) -> None:
+    async def _is_mine(self) -> bool:
+        """Whether this process sweeps; it goes on doing so while it lives. Two at once for a moment are harmless."""
+        redis, me = self._engine.redis, self._engine.worker_id
+        if await redis.set(keys.SWEEPER, me, nx=True, px=_DUTY_MS):
+            return True
+        holder = await redis.get(keys.SWEEPER)
+        return holder == me.encode() and bool(await redis.pexpire(keys.SWEEPER, _DUTY_MS))
+
+    async def _look_after(self, batch_id: str) -> None:
         """Put back what an unfinished batch needs on the queue and does not have there."""
-        if progress.waiting_shards == 0:
-            await enqueue_finish(self._engine.redis, progress.id)
+        engine = self._engine
+        found = await engine.ledger.shards_left(batch_id)
+        if found is None:
             return
-        document = await self._document(progress.id)
+        count, left = found
+        if count <= 0:
+            await enqueue_finish(engine.redis, batch_id)
+            return
+        lost = await not_queued(engine.redis, batch_id, sorted(left))
+        if not lost:
+            return
+        document = await self._document(batch_id)
         if document is None:
+            _log.error("document_missing", batch=batch_id)
             return
-        ended = await self._engine.ledger.ended_shards(progress.id, len(document.shards))
-        left = [Shard(n, *place) for n, place in enumerate(document.shards) if n not in ended]
-        await enqueue_shards(self._engine.redis, progress.id, left, document.options.priority)
+        _log.warning("tickets_lost", batch=batch_id, shards=len(lost))
+        shards = [Shard(n, *document.shards[n]) for n in lost]
+        await enqueue_shards(engine.redis, batch_id, shards, document.options.priority)
 
     async def _adopt(self) -> None:
         """Batches whose producer died: with a document they run, without one they never were."""
-        before_s = time.time() - _ABANDONED_S
-        for raw in await self._engine.redis.zrangebyscore(keys.SUBMITTING, 0, before_s):
+        redis = self._engine.redis
+        seconds, _ = await redis.time()
+        for raw in await redis.zrangebyscore(keys.SUBMITTING, 0, int(seconds) - _ABANDONED_S):
             batch_id = raw.decode()
             if await self._document(batch_id) is not None:
-                await recover(batch_id, self._engine.store, self._engine.ledger, self._engine.redis)
+                await recover(batch_id, self._engine.store, self._engine.ledger, redis)
                 _log.info("batch_adopted", batch=batch_id)
-            await self._engine.redis.zrem(keys.SUBMITTING, batch_id)
+            await redis.zrem(keys.SUBMITTING, batch_id)
 
     async def _document(self, batch_id: str) -> BatchDocument | None:
         try:

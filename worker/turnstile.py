@@ -2,6 +2,7 @@
 
 Comes in: lines that have their permit and want to be sent. Goes out: they pass one by one, the higher priority first,
 and inside a priority one from each batch in turn, so that a few lines behind thousands of another batch pass at once.
+Nobody passes while it is held, which it is where memory is full of answers that Redis or the store do not take.
 Knows nothing of providers; the fleet's limits are the gate's.
 """
 
@@ -19,15 +20,26 @@ class Turnstile:
     def __init__(self, places: int) -> None:
         self.places = places
         self.free = places
+        self.held = False
         self._bands: dict[int, dict[str, deque[asyncio.Future[None]]]] = {}
 
     @property
     def in_flight(self) -> int:
         return self.places - self.free
 
+    @property
+    def room(self) -> int:
+        """How many calls may leave at the moment."""
+        return 0 if self.held else self.free
+
+    def hold(self, held: bool) -> None:
+        """Let nobody pass, or all that there is room for again."""
+        self.held = held
+        self._pass_on()
+
     async def enter(self, batch_id: str, priority: int) -> None:
         """Wait for a place; holds nothing until it returns, and gives it back when cancelled on the way."""
-        if self.free > 0 and not self._bands:
+        if self.room > 0 and not self._bands:
             self.free -= 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -47,7 +59,7 @@ class Turnstile:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        while self.free > 0 and (waiter := self._next()) is not None:
+        while self.room > 0 and (waiter := self._next()) is not None:
             if not waiter.done():
                 waiter.set_result(None)
                 self.free -= 1

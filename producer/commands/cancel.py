@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
     def cancel(
         context: typer.Context,
         batch_id: BatchId,
-        keep_in_flight: Annotated[bool, typer.Option("--keep-in-flight", help="let sent calls land")] = False,
+        keep_in_flight: Annotated[
+            bool, typer.Option("--finish-in-flight", "--keep-in-flight", help="let sent calls land")
+        ] = False,
         json: JsonFlag = False,
     ) -> None:
         """End a batch; answers that are there, and their cost, stay in its results."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bucketline.errors import UsageError
 from producer.commands.base import JsonFlag, note, print_json, print_table, with_producer
 
 if TYPE_CHECKING:
@@ -25,19 +26,26 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def doctor(
         context: typer.Context,
+        batch_id: Annotated[
+            str | None, typer.Argument(metavar="[ID]", help="with --recover: only this batch", show_default=False)
+        ] = None,
         recover: Annotated[bool, typer.Option("--recover", help="rebuild in Redis what only the store knows")] = False,
         json: JsonFlag = False,
     ) -> None:
         """Check configuration, keys, Redis and store; exits with 0 when nothing is in the way."""
         findings = asyncio.run(_examine(context.obj.config))
         code = max(finding.exit_code for finding in findings)
-        recovered = with_producer(context, _recover) if recover and code == 0 else []
+        if batch_id is not None and not recover:
+            raise UsageError("An ID is only for --recover; write `bucketline doctor --recover ID`.")
+        recovered = (
+            with_producer(context, lambda producer: _recover(producer, batch_id)) if recover and code == 0 else []
+        )
         if json:
             print_json({"ok": code == 0, "findings": [_document(one) for one in findings], "recovered": recovered})
         else:
             print_table(["", "what", "how"], [[f.health.value, f.subject, f.sentence] for f in findings])
-            for batch_id in recovered:
-                note(f"{batch_id} is in Redis again and goes on.")
+            for one in recovered:
+                note(f"{one} is in Redis again and goes on.")
         raise typer.Exit(code)
 
 
@@ -47,23 +55,33 @@ async def _examine(config: str | None) -> list[Finding]:
     return [finding async for finding in examine(config)]
 
 
-async def _recover(producer: Producer) -> list[str]:
-    """The batches of the store that are not over and that Redis did not know."""
-    from bucketline.layout import BATCHES, batch_id_of
+async def _recover(producer: Producer, only: str | None) -> list[str]:
+    """The batches of the store that are not over and that Redis did not know. Raises BatchNotFound for one that is none.
+
+    Every batch is looked at, also those whose mark under ``unfinished/`` was lost.
+    """
+    from bucketline.errors import BatchNotFound
+    from bucketline.layout import BATCHES, batch_id_of, batch_prefix
+    from bucketline.store import NotFound
     from worker.recover import recover
 
     ledger, redis = await producer.ledger(), await producer.redis()
     files: dict[str, set[str]] = {}
-    async for stat in producer.store.list(BATCHES):
+    async for stat in producer.store.list(BATCHES if only is None else batch_prefix(only)):
         batch_id = batch_id_of(stat.key)
         if batch_id is not None:
             files.setdefault(batch_id, set()).add(stat.key.rsplit("/", 1)[-1])
+    unfinished = [one for one, names in files.items() if "batch.json" in names and "manifest.json" not in names]
+    if only is not None and "batch.json" not in files.get(only, set()):
+        raise BatchNotFound(f"There is no batch {only} in {producer.store.address}.")
+    wanted = await ledger.unknown(unfinished) if only is None else unfinished
     found = []
-    for batch_id, names in files.items():
-        unfinished = "batch.json" in names and "manifest.json" not in names
-        if unfinished and await ledger.progress(batch_id) is None:
-            await recover(batch_id, producer.store, ledger, redis)
-            found.append(batch_id)
+    for batch_id in wanted:
+        try:
+            opened = await recover(batch_id, producer.store, ledger, redis)
+        except NotFound:
+            continue  # taken away since it was listed
+        found += [batch_id] if opened else []
     return found
 
 

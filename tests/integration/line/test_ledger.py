@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 
 from bucketline import keys
 from bucketline.batch import BatchDocument, BatchOptions, State
-from bucketline.ledger import Deltas, Ledger, LedgerGone, ShardGroup
+from bucketline.ledger import ClaimLost, Deltas, Ledger, LedgerGone, OutOfStep, ShardGroup
 from bucketline.part import Entry
+from bucketline.queue import mark_of
 
 ONE = Deltas(completed=1, attempts=1, nanousd=1000, tokens=15)
 FAILED = Deltas(failed=1, attempts=4, unpriced=1)
@@ -97,11 +98,134 @@ async def test_an_old_claim_neither_seals_nor_ends(ledger: Ledger) -> None:
     assert old
     assert new
     await record(ledger, 0, 1)
-    assert await ledger.sealed("batch_a", 0, old.generation, 1) == -1
-    assert await ledger.end_shard("batch_a", 0, old.generation) == -1
+    with pytest.raises(ClaimLost):
+        await ledger.sealed("batch_a", 0, old.generation, entries(1))
+    with pytest.raises(ClaimLost):
+        await ledger.end_shard("batch_a", 0, old.generation)
     assert len(await ledger.unsealed("batch_a", 0)) == 1
-    assert await ledger.sealed("batch_a", 0, new.generation, 1) == 0
+    assert await ledger.sealed("batch_a", 0, new.generation, entries(1)) == 0
     assert await ledger.end_shard("batch_a", 0, new.generation) == 2
+
+
+async def test_a_shard_does_not_end_with_lines_that_no_part_holds(ledger: Ledger) -> None:
+    """Another claim may have recorded some meanwhile: whoever ends the shard must have sealed those too."""
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    await record(ledger, 0, 1)
+    with pytest.raises(OutOfStep):
+        await ledger.end_shard("batch_a", 0, claim.generation)
+    await ledger.sealed("batch_a", 0, claim.generation, entries(1))
+    assert await ledger.end_shard("batch_a", 0, claim.generation) == 2
+
+
+async def test_nothing_is_recorded_in_a_shard_that_has_ended(ledger: Ledger) -> None:
+    """A worker that wakes up late would leave an outcome that no part ever holds, and count it."""
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    await ledger.end_shard("batch_a", 0, claim.generation)
+    assert await record(ledger, 0, 4) == (0,)
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert progress.counts.done == 0
+
+
+async def test_a_seal_that_is_asked_for_twice_drops_nothing_else(ledger: Ledger) -> None:
+    """A connection that breaks after the script ran tells nobody so; by then another line is first in the list."""
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    await record(ledger, 0, 1, 2, 3)
+    assert await ledger.sealed("batch_a", 0, claim.generation, entries(1, 2)) == 1
+    with pytest.raises(OutOfStep):
+        await ledger.sealed("batch_a", 0, claim.generation, entries(1, 2))
+    assert [entry.line for entry in await ledger.unsealed("batch_a", 0)] == [3]
+
+
+async def test_a_claim_that_redis_forgot_stands_again(ledger: Ledger, redis_client: Redis) -> None:
+    """An emptied Redis knows no claims; the worker that lives and has the shard goes on."""
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    await redis_client.flushall()
+    await ledger.register(a_batch(), rebuilt=True)
+    await record(ledger, 0, 1)
+    assert await ledger.sealed("batch_a", 0, claim.generation, entries(1)) == 0
+    later = await ledger.claim("batch_a", 0, 1, 10)
+    assert later
+    assert later.generation > claim.generation
+
+
+async def test_claims_know_when_the_store_must_be_asked(ledger: Ledger, redis_client: Redis) -> None:
+    """A first claim of a ledger that was always there need not look; one after another, or after recovery, must."""
+    first, second = await ledger.claim("batch_a", 0, 1, 10), await ledger.claim("batch_a", 0, 1, 10)
+    assert first and second
+    assert (first.doubt, second.doubt) == (False, True)
+    await ledger.register(a_batch("batch_r"), rebuilt=True)
+    third = await ledger.claim("batch_r", 0, 1, 10)
+    assert third
+    assert third.doubt
+    await redis_client.hset(keys.batch_hash("batch_a"), "run", "another server")  # type: ignore[misc]
+    fourth = await ledger.claim("batch_a", 1, 11, 20)
+    assert fourth
+    assert fourth.doubt
+
+
+async def test_claims_that_end_in_no_word_are_counted(ledger: Ledger) -> None:
+    """A shard whose workers keep dying is worked off in isolation; one that is handed back in order is not."""
+    for expected in (0, 1, 2):
+        claim = await ledger.claim("batch_a", 0, 1, 10)
+        assert claim
+        assert claim.strikes == expected
+    await ledger.release("batch_a", 0)
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    assert claim.strikes == 2
+
+
+async def test_a_lease_has_one_owner(ledger: Ledger, redis_client: Redis) -> None:
+    """arq's mark says only that somebody has the job; whoever puts his name there first has it."""
+    mark = mark_of(keys.shard_job_id("batch_a", 0))
+    await redis_client.set(mark, "1")
+    (a,) = await ledger.renew("worker-a", 10, [("batch_a", 0)])
+    (b,) = await ledger.renew("worker-b", 10, [("batch_a", 0)])
+    assert (a.ours, b.ours) == (True, False)
+    with pytest.raises(ClaimLost):
+        await ledger.claim("batch_a", 0, 1, 10, "worker-b")
+    assert await ledger.claim("batch_a", 0, 1, 10, "worker-a")
+    assert 5000 < await redis_client.pttl(mark) <= 10000
+
+
+async def test_lines_of_parts_that_redis_forgot_are_counted_and_stay_where_they_are(ledger: Ledger) -> None:
+    group = ShardGroup(0, entries(1, 2), [ONE, ONE], in_parts=True)
+    (recorded,) = await ledger.record("batch_a", [group]) or []
+    assert (recorded.unsealed, recorded.refused) == (0, ())
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    assert claim.recorded == {1, 2}
+
+
+async def test_shards_that_lack_lines_are_opened_again(ledger: Ledger) -> None:
+    """The last resort: what a part should hold and does not is asked again, and nothing else."""
+    await record(ledger, 0, *range(1, 11))
+    claim = await ledger.claim("batch_a", 0, 1, 10)
+    assert claim
+    await ledger.sealed("batch_a", 0, claim.generation, claim.unsealed)
+    await ledger.end_shard("batch_a", 0, claim.generation)
+    await ledger.reopen("batch_a", {0: [3, 4]}, {"completed": 8})
+    assert await ledger.shards_left("batch_a") == (3, {0, 1, 2})
+    again = await ledger.claim("batch_a", 0, 1, 10)
+    assert again
+    assert again.recorded == {1, 2, 5, 6, 7, 8, 9, 10}
+
+
+async def test_the_manifest_has_the_last_word(ledger: Ledger, redis_client: Redis) -> None:
+    """Whatever Redis thought of the state and the sums; and nothing that only a running batch needs stays."""
+    await record(ledger, 0, 1)
+    await ledger.claim("batch_a", 0, 1, 10)
+    await ledger.finish("batch_a", State.COMPLETED, 2000.0, counters={"completed": 29, "failed": 1}, shards=3)
+    progress = await ledger.progress("batch_a")
+    assert progress is not None
+    assert (progress.state, progress.counts.completed, progress.counts.failed) == (State.COMPLETED, 29, 1)
+    left = {key.decode() for key in await redis_client.keys("bl:*")}
+    assert left == {keys.BATCHES, keys.batch_hash("batch_a")}
 
 
 async def test_a_shard_ends_once(ledger: Ledger) -> None:
@@ -110,7 +234,7 @@ async def test_a_shard_ends_once(ledger: Ledger) -> None:
     assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
     assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
     assert await ledger.claim("batch_a", 2, 21, 30) is None
-    assert await ledger.ended_shards("batch_a", 3) == {2}
+    assert await ledger.shards_left("batch_a") == (2, {0, 1})
 
 
 async def test_states_follow_the_table_and_terminal_ones_stay(ledger: Ledger) -> None:

@@ -1,0 +1,65 @@
+"""One shard while this process works on it: what is open, what is recorded and not sealed yet, whose it is.
+
+Comes in: the ticket. Changed by the shard's own coroutine, the recorder, the sealer and the leases, each in its part.
+Knows nothing of how any of them works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from bucketline.ledger import Deltas
+from bucketline.part import Entry
+from bucketline.splice import loads
+from bucketline.tally import Tally
+
+__all__ = ["OpenShard", "deltas_of_line"]
+
+
+@dataclass(slots=True, eq=False)
+class OpenShard:
+    """``generation`` is 0 until the shard is claimed."""
+
+    batch_id: str
+    shard: int
+    generation: int = 0
+    pending: int = 0  #: lines that have no recorded outcome yet
+    waiting: int = 0  #: outcomes on their way to the ledger
+    unsealed: list[Entry] = field(default_factory=list)  #: in the order in which Redis has them
+    unsealed_bytes: int = 0
+    tally: Tally = field(default_factory=Tally)
+    since_s: float = 0.0  #: monotonic time of the oldest unsealed line
+    sequence: int = 0  #: of the next part
+    sealing: int = 0  #: lines in a part that is being written, still in Redis
+    seal_delay_s: float = 0.0  #: how long the next try is put off where sealing fails
+    seal_not_before_s: float = 0.0
+    elsewhere: set[int] = field(default_factory=set)  #: lines that another claim recorded meanwhile
+    stale: bool = False  #: Redis may hold other unsealed lines than these: bring them in step before sealing
+    over: bool = False  #: the batch has finished without us
+    closed: bool = False  #: nobody works on it here any more
+    lost: asyncio.Event = field(default_factory=asyncio.Event)  #: another worker has it
+    done: asyncio.Event = field(default_factory=asyncio.Event)  #: no line is pending
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  #: held while a part is written
+    sealer: asyncio.Task[None] | None = None  #: writes a part beside the lines
+
+    def settle(self, lines: int) -> None:
+        """So many lines more have their outcome."""
+        self.pending -= lines
+        if self.pending <= 0:
+            self.done.set()
+
+    def keep(self, entry: Entry, now_s: float) -> None:
+        """Hold a recorded line until a part has it."""
+        if not self.unsealed:
+            self.since_s = now_s
+        self.unsealed.append(entry)
+        self.unsealed_bytes += len(entry.encoded)
+
+
+def deltas_of_line(encoded: bytes) -> Deltas:
+    """What a written line adds to the counters: the same as its outcome did."""
+    tally = Tally()
+    tally.add_line(loads(encoded))
+    counted = tally.counters()
+    return Deltas(**{**counted, "unpriced": min(1, counted["unpriced"])})

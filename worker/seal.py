@@ -1,0 +1,179 @@
+"""From recorded to sealed: a shard's lines leave Redis for an immutable part in the store.
+
+Comes in: an open shard with recorded lines. Goes out: one part object, and a shorter list in Redis. Where the list in Redis
+may be another than is known here (another claim has recorded lines, Redis was emptied or set back), our lines are offered
+again first and the list is read back: so a recorded answer outlives Redis as long as the worker that has it. Called by
+``shard``; each step either happens or raises, and may be tried again. Patience is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from bucketline.layout import part_object, shard_parts_prefix
+from bucketline.ledger import ClaimLost, Deltas, Ledger, ShardGroup
+from bucketline.outcome import Outcome
+from bucketline.part import BadPart, Entry, encode_part, parse_header
+from bucketline.splice import loads
+from bucketline.store import NotFound, Store
+from bucketline.tally import Tally
+from worker.logs import logger
+from worker.openshard import OpenShard, deltas_of_line
+from worker.record import Recorder
+
+__all__ = ["SEAL_BYTES", "SEAL_S", "Sealer"]
+
+_log = logger(__name__)
+
+SEAL_BYTES = 8 * 1024 * 1024  #: a part is written when a shard's unsealed lines have grown to this
+SEAL_S = 60.0  #: or are this old
+_AT_ONCE = 256  #: lines in one script call
+_MOST_DELAY_S = 15.0
+_SPILL_S = 20.0
+
+
+class Sealer:
+    """Writes the parts of one process."""
+
+    def __init__(
+        self, ledger: Ledger, store: Store, recorder: Recorder, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._recorder = recorder
+        self._monotonic = monotonic
+
+    def is_due(self, shard: OpenShard) -> bool:
+        """Whether a part should be written now: the lines have grown or aged, Redis is full, or something is odd."""
+        if shard.stale:
+            return True
+        if not shard.unsealed:
+            return False
+        aged = self._monotonic() - shard.since_s > SEAL_S
+        return aged or shard.unsealed_bytes > SEAL_BYTES or self._recorder.pressed
+
+    async def seal(self, shard: OpenShard) -> None:
+        """Write the shard's unsealed lines as a part and drop them from Redis.
+
+        Raises ClaimLost, LedgerGone, OutOfStep, and the store's and Redis' errors; what is not dropped stays known here.
+        """
+        async with shard.lock:
+            if shard.stale:
+                await self._bring_in_step(shard)
+            if not shard.unsealed:
+                return
+            # A worker that was stopped for long must not add parts to a batch that others have finished meanwhile.
+            if not await self._ledger.is_newest(shard.batch_id, shard.shard, shard.generation):
+                raise ClaimLost(shard.batch_id)
+            entries, tally, size = shard.unsealed, shard.tally, shard.unsealed_bytes
+            shard.unsealed, shard.tally, shard.unsealed_bytes = [], Tally(), 0
+            shard.sealing = len(entries)
+            try:
+                await self._write(shard, entries, tally)
+                async with self._recorder.lock:
+                    left = await self._ledger.sealed(shard.batch_id, shard.shard, shard.generation, entries)
+                    shard.sealing = 0
+                    shard.stale = shard.stale or left != len(shard.unsealed)
+            except BaseException:
+                shard.unsealed, shard.sealing = entries + shard.unsealed, 0
+                shard.unsealed_bytes += size
+                shard.tally.merge(tally)
+                shard.stale = True  # whether the last step was done is not known
+                raise
+            self._recorder.let_go(size)
+
+    def seal_beside(self, shard: OpenShard) -> None:
+        """Seal while the lines go on, where it is due; a seal that fails is tried again a little later."""
+        if not self.is_due(shard) or self._monotonic() < shard.seal_not_before_s:
+            return
+        if shard.sealer is None or shard.sealer.done():
+            shard.sealer = asyncio.create_task(self._seal_quietly(shard))
+
+    async def _seal_quietly(self, shard: OpenShard) -> None:
+        try:
+            await self.seal(shard)
+        except ClaimLost:
+            shard.lost.set()
+        except Exception as error:
+            shard.seal_delay_s = min(_MOST_DELAY_S, max(0.5, 2 * shard.seal_delay_s))
+            shard.seal_not_before_s = self._monotonic() + shard.seal_delay_s
+            _log.warning("not_sealed", batch=shard.batch_id, shard=shard.shard, reason=type(error).__name__)
+        else:
+            shard.seal_delay_s = 0.0
+
+    async def known(self, shard: OpenShard, recorded: Iterable[int]) -> set[int]:
+        """The lines that parts of the shard hold and the ledger did not know of; it knows them afterwards.
+
+        Raises LedgerGone, and the store's and Redis' errors.
+        """
+        seen = set(recorded)
+        found: set[int] = set()
+        async for stat in self._store.list(shard_parts_prefix(shard.batch_id, shard.shard)):
+            entries = [entry for entry in await self._entries(stat.key) if entry.line not in seen | found]
+            await self._offer(shard, entries, in_parts=True)
+            found.update(entry.line for entry in entries)
+        return found
+
+    async def spill(self, shard: OpenShard, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
+        """Write what Redis did not take, or may not keep, when this process must go. Whoever claims the shard finds it."""
+        entries = [*shard.unsealed, *(entry for entry, _ in outcomes)]
+        if not entries or not shard.generation:
+            return
+        tally = Tally()
+        tally.merge(shard.tally)
+        for _, outcome in outcomes:
+            tally.add(outcome)
+        async with asyncio.timeout(_SPILL_S):
+            await self._write(shard, entries, tally)
+
+    def adopt(self, shard: OpenShard, entries: Iterable[Entry]) -> None:
+        """Take over lines that are recorded and in no part yet."""
+        for entry in entries:
+            shard.keep(entry, self._monotonic())
+            shard.tally.add_line(loads(entry.encoded))
+            self._recorder.hold(len(entry.encoded))
+
+    def forget(self, shard: OpenShard) -> None:
+        """Let go of a shard that ended, that another worker has, or that is handed back."""
+        shard.closed = True
+        self._drop(shard)
+
+    async def _write(self, shard: OpenShard, entries: Sequence[Entry], tally: Tally) -> None:
+        key = part_object(shard.batch_id, shard.shard, shard.generation, shard.sequence)
+        shard.sequence += 1
+        await self._store.put(key, encode_part(shard.shard, shard.generation, entries, tally.document()))
+
+    async def _bring_in_step(self, shard: OpenShard) -> None:
+        """Offer our lines again, which changes nothing where Redis has them, then take the list as it is there."""
+        async with self._recorder.lock:
+            await self._offer(shard, shard.unsealed)
+            entries = await self._ledger.unsealed(shard.batch_id, shard.shard)
+            shard.elsewhere |= {entry.line for entry in entries} - {entry.line for entry in shard.unsealed}
+            self._drop(shard)
+            self.adopt(shard, entries)
+            shard.stale = False
+
+    async def _offer(self, shard: OpenShard, entries: Sequence[Entry], *, in_parts: bool = False) -> None:
+        for at in range(0, len(entries), _AT_ONCE):
+            some = entries[at : at + _AT_ONCE]
+            deltas: list[Deltas] = [deltas_of_line(entry.encoded) for entry in some]
+            if await self._ledger.record(shard.batch_id, [ShardGroup(shard.shard, some, deltas, in_parts)]) is None:
+                shard.over = True
+                raise ClaimLost(shard.batch_id)
+
+    async def _entries(self, key: str) -> list[Entry]:
+        try:
+            raw = await self._store.get(key)
+            part = parse_header(key, raw)
+        except NotFound:
+            return []
+        except BadPart as error:
+            _log.error("bad_part", part=key, reason=str(error))
+            return []
+        return [Entry(line, ok, raw[at : at + size - 1]) for line, ok, at, size in part.places]
+
+    def _drop(self, shard: OpenShard) -> None:
+        self._recorder.let_go(shard.unsealed_bytes)
+        shard.unsealed, shard.unsealed_bytes, shard.tally = [], 0, Tally()

@@ -1,0 +1,67 @@
+"""Isolation: a line that kills its worker is found, and its neighbours finish.
+
+Comes in: a shard whose claims keep ending without end or hand-back, and the weight of the deaths at which its lines were in
+hand. Goes out: which lines are condemned, and in which groups the others are tried: each group is noted in Redis before it
+is begun and taken back when it has its outcomes, so a death leaves its trace. Suspects go one by one, before the rest.
+In one process only one group at a time is in hand, lest a neighbouring shard's line be blamed. ``plan`` is pure. Called by
+``shard``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["CONDEMNED", "STRIKES", "Group", "Ward", "plan"]
+
+STRIKES = 2  #: so many claims may end in a death before the shard is worked off in isolation
+CONDEMNED = 4  #: two deaths with the line alone in hand, or one alone and two among others
+_ALONE, _AMONG = 2, 1  #: how much a death weighs
+_TOGETHER = 8  #: lines in one group of those that are not suspect
+_TURN_S = 60.0  #: a group that takes longer, perhaps since its route is closed, holds up no other
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lines that are in hand together, and how much a death would weigh against each."""
+
+    lines: tuple[int, ...]
+    weight: int
+
+
+def plan(lines: Sequence[int], weights: Mapping[int, int]) -> tuple[list[int], list[Group]]:
+    """The condemned lines, and the groups of the others in the order in which they are tried.
+
+    >>> plan([1, 2, 3], {2: 1, 3: 4})
+    ([3], [Group(lines=(2,), weight=2), Group(lines=(1,), weight=1)])
+    """
+    condemned = [line for line in lines if weights.get(line, 0) >= CONDEMNED]
+    suspects = [line for line in lines if 0 < weights.get(line, 0) < CONDEMNED]
+    rest = [line for line in lines if not weights.get(line, 0)]
+    groups = [Group((line,), _ALONE) for line in suspects]
+    for at in range(0, len(rest), _TOGETHER):
+        some = tuple(rest[at : at + _TOGETHER])
+        groups.append(Group(some, _ALONE if len(some) == 1 else _AMONG))
+    return condemned, groups
+
+
+class Ward:
+    """One group at a time; a slow one does not hold the others up for ever."""
+
+    def __init__(self, turn_s: float = _TURN_S) -> None:
+        self._lock = asyncio.Lock()
+        self._turn_s = turn_s
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        mine = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._turn_s):
+                mine = await self._lock.acquire()
+        try:
+            yield
+        finally:
+            if mine:
+                self._lock.release()
