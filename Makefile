@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test check fix replay chaos-providers schema reference clean constraints
+.PHONY: help demo test test-deploy check fix replay chaos-providers schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -14,7 +14,10 @@ demo: .venv/ready ## a real batch through simulated providers in bad weather; ne
 
 test: .venv/ready-dev ## every test: unit, then integration with real servers
 	@$(PYTEST) tests/unit
-	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration
+	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration tests/docs
+
+test-deploy: .venv/ready-deploy ## what is slow or wants root: wheel, Procfile, network namespaces, deploy/
+	@$(PYTEST) -n 2 --dist loadfile tests/deploy
 
 check: .venv/ready-dev ## lint, format, types, import rules
 	@$(BIN)/ruff check .
@@ -54,3 +57,7 @@ constraints: .venv/ready-dev ## write constraints.txt anew from what is installe
 .venv/ready-dev: pyproject.toml constraints.txt scripts/setup
 	@scripts/setup dev
 	@touch $@ .venv/ready
+
+.venv/ready-deploy: .venv/ready-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,deploy]'
+	@touch $@
