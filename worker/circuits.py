@@ -23,6 +23,7 @@ _log = logger(__name__)
 
 WINDOW_MS = 10_000  #: failures are counted over this long
 OPENS_AFTER = 5  #: so many failures in a row here, or in the window and more than answers, open a circuit
+MISSING_MS = 60_000  #: a route without the model, or without our right to it, is looked at again after this
 PROBE_LIFE_MS = 120_000  #: a probe that has not come back by then is given to another
 
 
@@ -47,6 +48,7 @@ class Circuit:
     opened_for_ms: int = 0  #: 0: until an operator resumes it, or for the first pause where it is merely failing
     probed: str = ""
     in_a_row: int = 0  #: failures since the last answer, here
+    missed: int = 0  #: calls in a row that found no such model, here
     wanted: int = 0  #: lines that wait for it
     passed_over: bool = False  #: a line went past it to a later route
 
@@ -62,15 +64,24 @@ class Circuit:
         """
         self.answered += not failed
         self.failed += failed
+        self.missed = 0
         self.in_a_row = self.in_a_row + 1 if failed else 0
         if self.state != "closed" or self.in_a_row < OPENS_AFTER:
             return False
         self.open("failing", 0)
         return True
 
+    def miss(self, kind: str) -> bool:
+        """Take a call that found no such model, or no right to it; True when that was enough to open the circuit."""
+        self.missed += 1
+        if self.state != "closed" or self.missed < OPENS_AFTER:
+            return False
+        self.open(kind, MISSING_MS)
+        return True
+
     def open(self, kind: str, for_ms: int) -> None:
         """Open it here and now; the fleet hears of it next. ``for_ms`` is as ``opened_for_ms``."""
-        self.state, self.kind, self.in_a_row = "open", kind, 0
+        self.state, self.kind, self.in_a_row, self.missed = "open", kind, 0, 0
         self.opened_by, self.opened_for_ms = kind, for_ms
 
     def words(self) -> tuple[Any, ...]:

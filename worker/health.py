@@ -32,6 +32,7 @@ _log = logger(__name__)
 
 _LOOK_S = 0.4
 _DAY_LOOK_S = 3600.0  #: a spent day is looked at again after this, lest we have the wrong idea of its reset
+_MISSING = frozenset({Kind.MODEL_MISSING, Kind.NOT_PERMITTED})  #: a route that exists for nobody of ours
 _OPERATOR_KINDS = frozenset({Kind.ACCOUNT_EXHAUSTED.value, Kind.BAD_KEY.value})
 
 
@@ -42,6 +43,7 @@ class Pass:
     index: int
     route: Route
     probes: tuple[str, ...] = ()
+    for_want_of_better: bool = False  #: the route was missing lately, and there is no other
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +79,11 @@ class Health:
     # ── before a call ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, routes: Sequence[Route], order: Sequence[int]) -> Pass | None:
-        """The first route, in the given order, whose circuits let a call through; None when there is none."""
+        """The first route, in the given order, whose circuits let a call through; None when there is none.
+
+        A route that was missing lately (its model, or our right to it) is passed over while another is open; nobody waits
+        for it, so a line with no other way is told by the provider itself.
+        """
         if not self._circuits.by_name:
             return Pass(order[0], routes[order[0]]) if order else None
         for index in order:
@@ -89,7 +95,14 @@ class Health:
                 return self._probe(index, route)
             for circuit in standing:
                 circuit.passed_over = True
-        return None
+        return next((self._anyway(index, routes[index]) for index in order if self._is_missing(routes[index])), None)
+
+    def _is_missing(self, route: Route) -> bool:
+        return all(circuit.kind in _MISSING for circuit in self._circuits.states(_names(route)))
+
+    @staticmethod
+    def _anyway(index: int, route: Route) -> Pass:
+        return Pass(index, route, for_want_of_better=True)
 
     def _may_try(self, route: Route) -> bool:
         """Whether a probe may leave. Who has the account's may try a failing route with the same call.
@@ -128,7 +141,7 @@ class Health:
 
     def is_closed(self, given: Pass) -> bool:
         """Whether the route has closed to ordinary calls since this leave was given."""
-        return not given.probes and not self.usable(given.route)
+        return not (given.probes or given.for_want_of_better or self.usable(given.route))
 
     def closed_for_good(self, routes: Sequence[Route], order: Sequence[int]) -> Kind | None:
         """Why an operator must act before any of these routes can be used; None while one may open by itself."""
@@ -150,17 +163,20 @@ class Health:
             self.lost(given)
             return
         route = given.route
+        missing = failure is not None and failure.kind in _MISSING
         hurts = failure is not None and failure.row.hurts_health
         for name in given.probes:
-            self._circuits[name].probed = "failed" if hurts else "ok"
+            self._circuits[name].probed = "failed" if hurts or missing else "ok"
             self._tell.set()
         if failure is not None and failure.row.effect is Effect.CLOSE:
             self._open(route.provider.name, failure.kind, route.provider.recheck_s or 0.0)
         elif failure is not None and failure.row.wait is Wait.DAY:
             self._open(route.name, failure.kind, self._day_left_s(route))
-        elif not given.probes and self._circuits[route.name].count(failed=hurts):
-            _log.warning("circuit_opened", circuit=route.name, kind="failing")
-            self._tell.set()
+        elif not given.probes:
+            circuit = self._circuits[route.name]
+            if circuit.miss(failure.kind.value) if failure is not None and missing else circuit.count(failed=hurts):
+                _log.warning("circuit_opened", circuit=route.name, kind=circuit.kind)
+                self._tell.set()
 
     def lost(self, given: Pass) -> None:
         """A call was not made, or ended without showing anything; its probe is given to another."""

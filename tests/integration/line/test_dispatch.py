@@ -254,6 +254,18 @@ async def test_near_the_deadline_a_line_may_always_go_elsewhere(lay: Lay) -> Non
         assert sorted(story(outcome)[0] for outcome in outcomes) == ["a:ok", "b:ok"]
 
 
+async def test_lines_for_a_missing_model_each_learn_it_from_the_provider(lay: Lay) -> None:
+    """However many there are; and where there is another route, few of them ask."""
+    gone = error(404, "model_not_found")
+    async with lay(a=[gone]) as line:
+        outcomes = [await line.run() for _ in range(12)]
+        assert {(outcome.code, outcome.status) for outcome in outcomes} == {("provider_4xx", 404)}
+    async with lay(b=[gone], c=[answer()]) as line:
+        outcomes = [await line.run() for _ in range(30)]
+        assert all(outcome.ok for outcome in outcomes)
+        assert len(line["b"].calls) == 5
+
+
 async def test_a_least_quality_excludes_the_routes_below_it(lay: Lay) -> None:
     plan = {"policy": "best", "routes": {"a": {"quality": 5}, "b": {"quality": 8}}}
     async with lay(plan, a=[answer()], b=[answer()]) as line:

@@ -232,6 +232,22 @@ async def test_a_spent_day_closes_its_model_and_not_the_account(
     assert time.time() < shown.until_s <= time.time() + 3600
 
 
+async def test_a_missing_model_is_passed_over_where_there_is_another_route_and_holds_nobody_up(
+    fleet: tuple[Health, Health],
+) -> None:
+    """Else each line of a batch would ask for the retired model once; but one with no other way is told so."""
+    one, _ = fleet
+    for _ in range(OPENS_AFTER):
+        one.saw(ordinary(FIRST), Failure(Kind.MODEL_MISSING, ""))
+    assert one.take([FIRST, SECOND], (0, 1)) == Pass(1, SECOND)
+    alone = one.take([FIRST], (0,))
+    assert alone is not None
+    assert not one.is_closed(alone)
+    assert one.closed_for_good([FIRST], (0,)) is None
+    await until(lambda: not one._circuits[FIRST.name].untold, "the fleet was told")
+    assert one.take([FIRST], (0,)) == alone
+
+
 async def test_what_is_the_lines_fault_never_closes_a_route(fleet: tuple[Health, Health]) -> None:
     one, _ = fleet
     for kind in (Kind.BAD_REQUEST, Kind.RATE_LIMIT, Kind.CONTEXT_TOO_LONG, Kind.CONTENT_FILTER, Kind.INVALID_ANSWER):
