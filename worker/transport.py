@@ -3,8 +3,8 @@
 Comes in: a ``Call`` that an adapter wrote. Goes out: the ``Reply`` with its whole body, or the ``Failure`` that says at
 which point the network let us down and so whether the call may have been billed. Knows no provider and no retry; how
 many calls may run at once is decided before it is asked. Five clocks run: for the connection, for a body that leaves,
-for the first byte, for silence in a stream (``Clocks``), and for the whole. The only file that opens connections to
-providers.
+for the first byte, for silence in a stream (``Clocks``), and for the whole. Only this file and ``direct``, its short way
+for plain calls, open connections to providers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
 
@@ -24,11 +24,13 @@ from yarl import URL
 from bucketline.catalog import Provider
 from bucketline.errors import ConfigError
 from bucketline.failure import TABLE, Failure, Kind
+from worker.direct import Direct, is_plain
 from worker.providers.base import Call, Reply
 
 __all__ = ["Clocks", "Transport"]
 
 _MOST_BYTES = 256 * 1024 * 1024  #: an answer larger than this is not one
+_HEAD_BYTES = 32768  #: a line of an answer's head
 _ONE_WRITE_BYTES = 1 << 20  #: larger bodies leave piece by piece, so that the loop is not held up
 _KEEP_ALIVE_S = 4.0  #: below the 5 s after which common servers close idle connections
 
@@ -82,12 +84,14 @@ class Transport:
     def __init__(self, clocks: Clocks | None = None, *, resolver: Callable[[], Any] | None = None) -> None:
         self._clocks = clocks or Clocks()
         self._sessions: dict[tuple[str | None, str | None], aiohttp.ClientSession] = {}
+        self._directs: dict[str | None, Direct] = {}
         self._resolver = resolver
 
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
+        self._directs.clear()
 
     async def send(self, call: Call, provider: Provider, timeout_s: float) -> Reply | Failure:
         """Send one call; returns within ``timeout_s`` whatever the peer does.
@@ -97,6 +101,9 @@ class Transport:
         """
         try:
             async with asyncio.timeout(timeout_s):
+                if provider.proxy is None and is_plain(call, most_bytes=_ONE_WRITE_BYTES):
+                    reply = await self._direct(provider).exchange(call)
+                    return reply if "Date" in reply.headers else replace(reply, headers=_dated(reply.headers))
                 return await self._exchange(call, provider)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return _failure(error)
@@ -127,6 +134,16 @@ class Transport:
                 raise _UploadStuckError from None
             raise
 
+    def _direct(self, provider: Provider) -> Direct:
+        """The short way to the providers of a CA, over the connections of their session."""
+        direct = self._directs.get(provider.ca_file)
+        if direct is None:
+            connector = self._session(provider).connector
+            assert connector is not None
+            direct = Direct(connector, self._clocks.connect_s, _MOST_BYTES, _HEAD_BYTES)
+            self._directs[provider.ca_file] = direct
+        return direct
+
     def _session(self, provider: Provider) -> aiohttp.ClientSession:
         key = (provider.proxy, provider.ca_file)
         session = self._sessions.get(key)
@@ -145,8 +162,8 @@ class Transport:
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, connect=self._clocks.connect_s),
             cookie_jar=aiohttp.DummyCookieJar(),
-            max_field_size=32768,
-            max_line_size=32768,
+            max_field_size=_HEAD_BYTES,
+            max_line_size=_HEAD_BYTES,
             auto_decompress=True,
         )
 
@@ -189,6 +206,8 @@ def _failure(error: BaseException) -> Failure:
     if isinstance(error, _UploadStuckError):
         return Failure(Kind.TIMEOUT_BEFORE_SEND, "The request could not be sent to its end in time.")
     kind = _kind(error)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Failure(kind, f"The HTTP proxy refused to connect (status {error.status}); check the provider's proxy.")
     return Failure(kind, TABLE[kind].sentence)
 
 
@@ -201,7 +220,7 @@ def _kind(error: BaseException) -> Kind:
         return Kind.DNS
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
         return Kind.TLS
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
         return Kind.CONNECTION_REFUSED
     if isinstance(error, aiohttp.ClientPayloadError):
         return Kind.CUT_BODY
