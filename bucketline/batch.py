@@ -69,7 +69,11 @@ class BatchOptions(BaseModel):
 
     model: str | None = Field(None, description="the model of lines that name none")
     force_model: bool = Field(False, description="--model applies to every line")
-    max_usd: str | None = Field(None, description="the budget, decimal dollars")
+    max_usd: str | None = Field(
+        None,
+        description="the budget, decimal dollars; exceeded at most by what the calls in flight then cost beyond what "
+        "was reserved for them",
+    )
     on_budget: Literal["stop", "downgrade"] = "stop"
     unpriced: Literal["refuse", "allow"] = "refuse"
     window_s: float | None = Field(None, description="from submit to deadline; absent: no deadline")

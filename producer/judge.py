@@ -58,6 +58,17 @@ class Judge:
                 self._key(plan, route, needed=position == 0)
         if self._bounded:
             self._price(plan)
+        self._quality(plan)
+
+    def _quality(self, plan: Plan) -> None:
+        least = self.options.min_quality
+        if least is None or plan.policy != "best":
+            return
+        if all(route.quality is None or route.quality < least for route in plan.routes):
+            raise ConfigError(
+                f"No route of model {plan.model!r} has a quality of {least:g}; lower --min-quality, or add a route to "
+                f"[models.{plan.model}]."
+            )
 
     def _key(self, plan: Plan, route: Route, *, needed: bool) -> None:
         provider = route.provider
