@@ -45,7 +45,7 @@ def causes(batch: Progress, snapshot: Snapshot, place: Place | None = None) -> l
         return [Cause("over", f"It is over: {batch.state}" + (f" ({batch.reason})." if batch.reason else "."))]
     found = [
         *_stops(batch, snapshot),
-        *_workers(snapshot),
+        *_workers(batch, snapshot),
         *_permits(batch, snapshot),
         *_routes(batch, snapshot),
         *_backoffs(batch, snapshot),
@@ -76,16 +76,17 @@ def _stops(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
         yield Cause("validating", "Its work is not on the queue yet; a worker takes it up.", left, rank=_STOPS)
 
 
-def _workers(snapshot: Snapshot) -> Iterator[Cause]:
+def _workers(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
     alive = [sign for sign in snapshot.workers if snapshot.at_s - sign.seen_s < max(_SILENT_S, sign.lease_s)]
     if not alive:
         yield Cause("no_workers", "No worker runs; start one with `bucketline work`.", rank=2 * _STOPS)
     for sign in snapshot.workers:
         silent_s = snapshot.at_s - sign.seen_s
-        if silent_s >= _SILENT_S and sign.open_shards:
+        mine = sum(one.open_lines for one in sign.batches if one.batch_id == batch.id)
+        if silent_s >= _SILENT_S and mine:
             free = f"another worker takes up its shards {sign.lease_s:.0f} s after its last renewal"
             words = f"Worker {sign.worker_id} has given no sign of life for {seconds_in_words(silent_s)}; {free}."
-            yield Cause("silent_worker", words, sign.open_lines)
+            yield Cause("silent_worker", words, mine)
 
 
 # ── what holds lines ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -46,7 +46,7 @@ class TopApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { layout: vertical; background: $background; }
-    #head { height: 2; background: $panel; padding: 0 1; }
+    #head { height: 2; background: $panel; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #word { height: 1; padding: 0 1; color: $warning; display: none; }
     Pane { height: auto; min-height: 3; }
     Pane .title { height: 1; padding: 0 1; background: $surface; color: $text-muted; text-style: bold; }
@@ -56,9 +56,9 @@ class TopApp(App[None]):
     .alone Pane { display: none; } .alone Pane.chosen { display: block; height: 1fr; }
     #filter { dock: bottom; height: 1; border: none; padding: 0 1; display: none; }
     Question, Reading { align: center middle; background: $background 50%; }
-    .window { width: 76; max-width: 96%; height: auto; max-height: 80%; padding: 1 2; background: $panel; border: round $primary; }
+    .window { width: 76; max-width: 96%; height: auto; max-height: 90%; padding: 1 2; background: $panel; border: round $primary; }
     .window .title { text-style: bold; padding-bottom: 1; } .window .keys { color: $text-muted; }
-    .window VerticalScroll { height: auto; max-height: 14; }
+    .window VerticalScroll { height: auto; max-height: 12; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit"),
@@ -87,7 +87,7 @@ class TopApp(App[None]):
         self._look, self._actions, self._every_s = look, actions, every_s
         self.snapshot: Snapshot | None = None
         self._looking = self._frozen = False
-        self._text = ""
+        self._text = self._word = ""
         self._alone: str | None = None
 
     def compose(self) -> ComposeResult:
@@ -128,8 +128,8 @@ class TopApp(App[None]):
         if self.snapshot is None:
             return
         first, second = headline(self.snapshot)
-        frozen = "  (frozen)" if self._frozen else ""
-        self.query_one("#head", Static).update(f"bucketline  {first}{frozen}\n{second}")
+        frozen = "frozen at " if self._frozen else ""
+        self.query_one("#head", Static).update(f"bucketline  {frozen}{first}\n{second}")
         wide = self.size.width >= _WIDE
         for name in PANES:
             pane = self._pane(name)
@@ -149,9 +149,11 @@ class TopApp(App[None]):
         return self.query_one(f"#{name}", Pane)
 
     def _say(self, word: str) -> None:
-        line = self.query_one("#word", Static)
-        line.update(word)
-        line.styles.display = "block" if word else "none"
+        if word != self._word:
+            self._word = word
+            line = self.query_one("#word", Static)
+            line.update(word)
+            line.styles.display = "block" if word else "none"
 
     @property
     def _here(self) -> Pane:

@@ -81,7 +81,7 @@ def _lane(name: str, snapshot: Snapshot, waiting: int, held: tuple[str, int] | N
 
 def _state(name: str, gauge: Gauge | None, snapshot: Snapshot) -> tuple[str, bool, bool]:
     """A word, whether calls may not pass, whether they may not for a moment only."""
-    circuit = snapshot.circuits.get(name)
+    circuit = snapshot.circuits.get(name) or snapshot.circuits.get(name.partition("/")[0])
     if circuit is not None:
         word = "probing" if circuit.probing else "closed"
         if circuit.until_s is not None and not circuit.probing:

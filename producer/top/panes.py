@@ -40,6 +40,7 @@ class Pane(Vertical):
         self.down = True
         self._title = Static("", classes="title", markup=False)
         self._table = _Table()
+        self._titled = ""
         self._columns: tuple[tuple[str, int], ...] = ()
         self._rows: dict[str, tuple[Cell, ...]] = {}
 
@@ -60,7 +61,9 @@ class Pane(Vertical):
 
     def show(self, view: View, width: int) -> None:
         """Draw rows; ``width`` is what the screen has."""
-        self._title.update(view.title)
+        if view.title != self._titled:
+            self._title.update(view.title)
+            self._titled = view.title
         columns = tuple(_widths(view.columns, width))
         rows = {row.key: row.cells for row in view.rows}
         if columns == self._columns and list(rows) == list(self._rows):

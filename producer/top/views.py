@@ -46,7 +46,7 @@ def headline(snapshot: Snapshot) -> tuple[str, str]:
         _many(len(snapshot.workers), "worker"),
         f"{len(live):,} live {'batch' if len(live) == 1 else 'batches'}",
         f"{short_count(rate)} lines/s",
-        f"{cents(spent)} so far",
+        cents(spent),
     ]
     oldest = min((batch.created_s for batch in live), default=None)
     age = "" if oldest is None else f", oldest {seconds_in_words(snapshot.at_s - oldest)}"
@@ -137,7 +137,7 @@ def _providers(snapshot: Snapshot) -> View:
                     _limit(top),
                     Cell(f"{lane.in_flight:,}" if lane.in_flight is not None else "", "", lane.in_flight),
                     Cell(f"{lane.waiting:,}" if lane.waiting else "", "yellow", lane.waiting),
-                    Cell("" if lane.next_s is None else f"{lane.next_s:.1f}s", "", lane.next_s),
+                    Cell(_soon(lane.next_s), "", lane.next_s),
                     Cell(lane.state, style),
                     Cell(_latency(known.p50_s if known else None), "", known.p50_s if known else None),
                     Cell(_latency(known.p95_s if known else None), "", known.p95_s if known else None),
@@ -164,6 +164,12 @@ def _limit(pair: tuple[str, float] | None) -> Cell:
     name, share = pair
     style = "red" if share >= 0.98 else "yellow" if share >= 0.8 else "green"
     return Cell(f"{name:<6} {bar(share, 5)} {round(100 * share):>3}%", style, share)
+
+
+def _soon(value_s: float | None) -> str:
+    if value_s is None:
+        return ""
+    return f"{value_s:.1f}s" if value_s < 100 else seconds_in_words(value_s)
 
 
 def _latency(value_s: float | None) -> str:

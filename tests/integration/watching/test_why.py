@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from bucketline import keys
 from bucketline.batch import BatchDocument, State
 from bucketline.layout import batch_document
-from bucketline.sign import Sign, write_sign
+from bucketline.sign import BatchSign, Sign, write_sign
 from tests.integration.watching.line import kinds, running
 from worker.simulator import Limits, Phase, PhaseKind, Weather
 
@@ -196,7 +196,8 @@ async def test_a_worker_has_fallen_silent(redis_url: str, redis_client: Redis, t
     async with running(redis_url, tmp_path, works=False) as line:
         batch = await line.submit(4)
         seconds, _ = await redis_client.time()
-        sign = Sign("host-1-abcd", seconds - 25.0, open_lines=4, open_shards=1)
+        mine = (BatchSign(batch.id, 4, 0, 0.0),)
+        sign = Sign("host-1-abcd", seconds - 25.0, open_lines=4, open_shards=1, batches=mine)
         await redis_client.hset(keys.worker_hash("host-1-abcd"), mapping=write_sign(sign))  # type: ignore[misc]
         await redis_client.zadd(keys.WORKERS, {"host-1-abcd": sign.seen_s})
         found = {cause.kind: cause for cause in await line.causes(batch.id)}
