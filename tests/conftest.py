@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 _LEAKS = ("AWS_", "BUCKETLINE_", "GOOGLE_", "OPENAI_", "ANTHROPIC_", "REDIS_")
 _LEAK_ENDS = ("_API_KEY", "_PROXY", "_proxy")
 _KEPT = frozenset({"BUCKETLINE_CASES"})
+
+
+# How fast examples are made says something about the machine, nothing about the product.
+settings.register_profile("bucketline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bucketline")
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,8 @@ def test_the_product_takes_the_configuration_that_we_write(case: Case, tmp_path:
     assert [route.name for route in plan.routes] == ["alpha/orion-4.5", "gamma/gamma-chat"]
     assert plan.routes[0].provider.base_url == "http://127.0.0.1:1001/v1"
     assert plan.routes[1].provider.base_url == "http://127.0.0.1:1002"
-    assert plan.routes[1].unset == ("max_tokens", "seed")
+    assert plan.routes[1].unset == ("seed",)
+    assert plan.routes[1].rename == {"max_tokens": "max_out"}
     assert settings.providers["alpha"].rpm == 6
     assert (settings.retry.max_attempts, settings.retry.request_timeout_s) == (2, 5)
     assert settings.worker.job_timeout_s == 30
