@@ -72,7 +72,7 @@ async def impatient_proxy(upstream: str) -> AsyncIterator[str]:
         except TimeoutError:
             writer.transport.abort()
         finally:
-            up_writer.close()
+            up_writer.transport.abort()
 
     async with a_server(serve) as url:
         yield url.removesuffix("/v1")

@@ -37,9 +37,13 @@ async def a_server(handler: Handler) -> AsyncIterator[str]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
+                await handler(reader, writer)
+        finally:
+            writer.close()
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await handler(reader, writer)
-        writer.close()
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
