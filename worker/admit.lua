@@ -63,8 +63,8 @@ local function read(k)
   return s
 end
 
--- The server's clock went back (it was set, or a replica took over): all that was used counts as used just now, and
--- marks that lie ahead of the clock are drawn in, so that nothing is forgotten and nobody waits for the old time.
+-- The server's clock went back (it was set, or a replica took over): all that was used counts as used just now, so that
+-- nothing is forgotten and nobody waits for the old time.
 local function step_back(s)
   for _, d in ipairs(DIMS) do
     for slot = s.tail, s.last do redis.call('HDEL', s.key, d .. ':' .. int(slot)) end
@@ -73,7 +73,6 @@ local function step_back(s)
     end
   end
   s.tail, s.last = math.floor(now / SLOT), math.floor(now / SLOT)
-  if s.nb then s.nb = math.min(s.nb, now + (s['nb.len'] or 0)) end
   for _, member in ipairs(redis.call('ZRANGE', s.leases, 0, -1)) do
     redis.call('ZADD', s.leases, int(now + LEASE), member)
   end
@@ -86,6 +85,7 @@ local function bring_up(s)
   local fresh = s.at == nil
   s.at = s.at or now
   if s.at > now then step_back(s) end
+  if s.nb then s.nb = math.min(s.nb, now + (s['nb.len'] or 0)) end
   local slot = math.floor(now / SLOT)
   s.tail, s.last = s.tail or slot, s.last or slot
   local gone = math.floor((now - WINDOW) / SLOT) - 1
@@ -102,9 +102,9 @@ local function bring_up(s)
   local elapsed = math.min(now - s.at, WINDOW)
   for d, limit in pairs(s.limit) do
     local level, burst = s[d .. '.level'], s.burst[d]
-    -- A bucket without a past starts full; if this lane has one, the state was lost, and starts empty: the flow before
-    -- was even, and going on evenly keeps every window.
-    if not level then level = (fresh and sequence > 1) and 0 or burst end
+    -- A bucket without a past starts full. If the asker has one, the state was lost: then it starts owing a burst. The
+    -- flow before was even but for one burst, so going on evenly without another keeps every window.
+    if not level then level = (fresh and sequence > 1) and -burst or burst end
     if level < burst then level = math.min(burst, math.floor(level + elapsed * limit / 60)) end
     s[d .. '.level'] = math.min(level, REFUND * burst)
     s[d .. '.sum'] = s[d .. '.sum'] or 0
@@ -191,11 +191,13 @@ end
 local score = math.floor((now - age) / 1000) - priority * 1e13
 local function our_turn(s)
   while true do
-    local first = redis.call('ZRANGE', s.line, 0, 0, 'WITHSCORES')
-    if not first[1] or first[1] == me or tonumber(first[2]) >= score then return true end
-    local seen = tonumber(string.match(redis.call('HGET', s.key, 'w:' .. first[1]) or '', '^%d+'))
+    local line = redis.call('ZRANGE', s.line, 0, 1, 'WITHSCORES')
+    local member, before = line[1], line[2]
+    if member == me then member, before = line[3], line[4] end  -- our own mark may be of a request that has gone
+    if not member or tonumber(before) >= score then return true end
+    local seen = tonumber(string.match(redis.call('HGET', s.key, 'w:' .. member) or '', '^%d+'))
     if seen and now - seen <= FRESH then return false end
-    redis.call('ZREM', s.line, first[1])
+    redis.call('ZREM', s.line, member)
   end
 end
 
@@ -263,8 +265,8 @@ for k = 1, count do
   if not scopes[k] then return {'unknown', k} end
 end
 for k = 1, count do
-  -- Two scripts may see the clock in the wrong order by a little; a real step back is more.
-  if scopes[k].at and scopes[k].at > now and scopes[k].at - now < UNIT then now = scopes[k].at end
+  -- A clock that is slewed may stand still or go back by a hair; a step back is more.
+  if scopes[k].at and scopes[k].at > now and scopes[k].at - now < SOON then now = scopes[k].at end
 end
 local seen = tonumber(redis.call('HGET', scopes[1].key, 's:' .. me)) or 0
 for k, s in ipairs(scopes) do

@@ -11,8 +11,10 @@ end
 local function int(x) return string.format('%.0f', x) end
 
 local length = tonumber(ARGV[2])
-local state = redis.call('HMGET', KEYS[2], 'nb', 'aimd', 'aimd.cut', 'held')
-local mark = math.max(tonumber(state[1]) or 0, now + length)
+local state = redis.call('HMGET', KEYS[2], 'nb', 'aimd', 'aimd.cut', 'held', 'nb.len')
+-- An old mark is never further ahead than it was long: the clock may have gone back since.
+local old = math.min(tonumber(state[1]) or 0, now + (tonumber(state[5]) or 0))
+local mark = math.max(old, now + length)
 if length > 0 and mark == now + length then
   redis.call('HSET', KEYS[2], 'nb', int(mark), 'nb.len', int(length), 'nb.why', ARGV[3])
 end

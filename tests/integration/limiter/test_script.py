@@ -1,0 +1,3 @@
+"""The promises of the admission script, on a real server."""
+
+from tests.gatekit.promises import *  # noqa: F403

@@ -1,0 +1,16 @@
+"""Any interleaving keeps the gate's promises, on fakeredis."""
+
+import fakeredis
+from hypothesis import settings
+
+from tests.gatekit.machine import GateMachine
+from tests.gatekit.scripted import Fleet
+
+
+class OnFakeRedis(GateMachine):
+    def make_fleet(self) -> Fleet:
+        return Fleet(fakeredis.FakeRedis())
+
+
+TestGate = OnFakeRedis.TestCase
+TestGate.settings = settings(max_examples=6, stateful_step_count=25, deadline=None)

@@ -1,0 +1,3 @@
+"""The promises of the admission script, on fakeredis."""
+
+from tests.gatekit.promises import *  # noqa: F403
