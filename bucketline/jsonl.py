@@ -9,7 +9,8 @@ no newline. Called by the scanner at submit, by the worker that reads a shard, a
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from dataclasses import dataclass
+
+from bucketline.value import value
 
 __all__ = ["BOM", "Record", "Splitter", "escape_line_ends", "records", "records_of"]
 
@@ -18,7 +19,7 @@ _BLANK = b" \t\r"
 _LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """One line that is not blank: its bytes without the line end, its number from 1, and where it starts."""
 
@@ -108,6 +109,8 @@ def escape_line_ends(encoded: bytes) -> bytes:
 
     They can only stand inside strings there, so the escaped text is the same JSON value.
     """
+    if encoded.isascii():
+        return encoded
     for raw, escaped in _LINE_ENDS:
         if raw in encoded:
             encoded = encoded.replace(raw, escaped)

@@ -7,7 +7,6 @@ is spliced in as it came, so nothing of it is parsed or spelled anew. Called by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from bucketline.failure import Billed, Code
@@ -17,11 +16,12 @@ from bucketline.rates import Step
 from bucketline.request import JsonScalar
 from bucketline.splice import dumps
 from bucketline.usage import Usage
+from bucketline.value import value
 
 __all__ = ["Attempt", "Cost", "Outcome", "encode_outcome", "request_row_id"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cost:
     """What one attempt cost. ``nanousd`` is None where a price or the usage is unknown.
 
@@ -55,7 +55,7 @@ class Cost:
         return entry
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One call that left for a provider. ``kind`` is ``"ok"`` or a failure kind."""
 
@@ -92,7 +92,7 @@ class Attempt:
         return entry
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """The end of one line. ``code`` is None where it was answered; ``body`` is the answer or the last error body."""
 
@@ -126,18 +126,16 @@ def encode_outcome(batch_id: str, outcome: Outcome) -> bytes:
 
     Raises ValueError only when the body is not JSON; callers pass bodies that an adapter has parsed.
     """
-    head = dumps({"id": request_row_id(batch_id, outcome.line), "custom_id": outcome.custom_id})
-    error = None if outcome.ok else {"code": outcome.code, "message": outcome.message}
-    tail = dumps({"error": error, "bucketline": _block(outcome)})
-    return escape_line_ends(head[:-1] + b',"response":' + _response(outcome) + b"," + tail[1:])
-
-
-def _response(outcome: Outcome) -> bytes:
+    error = None if outcome.code is None else {"code": outcome.code, "message": outcome.message}
+    head: dict[str, Any] = {"id": request_row_id(batch_id, outcome.line), "custom_id": outcome.custom_id}
+    tail = {"error": error, "bucketline": _block(outcome)}
     if outcome.status is None:
-        return b"null"
-    head = dumps({"status_code": outcome.status, "request_id": outcome.request_id or ""})
+        return escape_line_ends(dumps({**head, "response": None, **tail}))
+    head["response"] = {"status_code": outcome.status, "request_id": outcome.request_id or "", "body": None}
+    body = _one_line(outcome.body) if outcome.body else b"null"
     raw = b"" if outcome.raw is None else b',"raw":' + _one_line(outcome.raw)
-    return head[:-1] + b',"body":' + _one_line(outcome.body or b"null") + raw + b"}"
+    # The provider's bytes take the place of the null that the first part ends with.
+    return escape_line_ends(b"".join((dumps(head)[: -len(b"null}}")], body, raw, b"},", dumps(tail)[1:])))
 
 
 def _one_line(body: bytes) -> bytes:
@@ -146,9 +144,13 @@ def _one_line(body: bytes) -> bytes:
 
 
 def _block(outcome: Outcome) -> dict[str, Any]:
-    last = outcome.attempts[-1] if outcome.attempts else None
-    known = [a.cost.nanousd for a in outcome.attempts]
-    total = None if any(c is None for c in known) else sum(c for c in known if c is not None)
+    attempts = outcome.attempts
+    last = attempts[-1] if attempts else None
+    if len(attempts) == 1:
+        total = attempts[0].cost.nanousd
+    else:
+        known = [a.cost.nanousd for a in attempts]
+        total = None if None in known else sum(c for c in known if c is not None)
     block: dict[str, Any] = {
         "line": outcome.line,
         "provider": last.provider if last else None,

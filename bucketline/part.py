@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from bucketline.errors import BucketlineError
+from bucketline.value import value
 
 __all__ = ["BadPart", "Entry", "Part", "check_body", "decode_entry", "encode_entry", "encode_part", "parse_header"]
 
@@ -29,7 +30,7 @@ class BadPart(BucketlineError):
     """A part object that is not one of ours; the text names it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One recorded line: its number, whether it was answered, and its bytes without the newline."""
 

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from bucketline.splice import loads, member_value
+from bucketline.value import value
 
 __all__ = ["CAP_FIELDS", "Fault", "Form", "JsonScalar", "Request", "declared_cap_tokens", "read_request"]
 
@@ -63,7 +64,7 @@ _ENVELOPE = re.compile(rb'"(body|params|request)"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 _MODEL_IN_PATH = re.compile(r"models/([^/:]+):")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """A line that can be sent. ``params`` is the parsed body and is never changed; ``body`` is its own bytes."""
 
@@ -103,8 +104,13 @@ def declared_cap_tokens(params: dict[str, Any]) -> int | None:
     """The largest output cap that a body declares in any spelling, None where it declares none."""
     config = params.get("generationConfig")
     places = (params, config) if isinstance(config, dict) else (params,)
-    caps = [place[name] for place in places for name in CAP_FIELDS if isinstance(place.get(name), int)]
-    return max((cap for cap in caps if cap > 0), default=None)
+    largest = 0
+    for place in places:
+        for name in CAP_FIELDS:
+            cap = place.get(name)
+            if cap is not None and isinstance(cap, int) and cap > largest:
+                largest = cap
+    return largest or None
 
 
 def _open(raw: bytes) -> tuple[dict[str, Any], bytes, Any]:

@@ -8,13 +8,14 @@ zeros, so that a missing figure cannot pass for a free call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from bucketline.value import value
 
 __all__ = ["Usage"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens of one call or of a sum of calls; all counts are tokens, none is negative."""
 
@@ -39,6 +40,16 @@ class Usage:
 
     def document(self) -> dict[str, int]:
         """The ``usage`` block of the files: the five counts always, the rarer ones only where they are not zero."""
+        if self.cache_write_1h_tokens == self.audio_input_tokens == self.audio_output_tokens == 0 and (
+            self.image_input_tokens == self.image_output_tokens == 0
+        ):
+            return {
+                "input_tokens": self.input_tokens,
+                "cached_input_tokens": self.cached_input_tokens,
+                "cache_write_tokens": self.cache_write_tokens,
+                "output_tokens": self.output_tokens,
+                "reasoning_tokens": self.reasoning_tokens,
+            }
         return {name: value for name in _FIELDS if (value := getattr(self, name)) or name in _ALWAYS}
 
     @classmethod

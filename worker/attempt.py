@@ -20,6 +20,7 @@ from bucketline.outcome import Attempt, Cost, request_row_id
 from bucketline.prices import PriceBook
 from bucketline.request import declared_cap_tokens
 from bucketline.settings import RetrySettings
+from bucketline.value import value
 from worker.backoff import backoff_s
 from worker.checked import Checker
 from worker.control import OpenBatch
@@ -40,7 +41,7 @@ __all__ = ["Caller", "Leave", "Result"]
 Result = Answer | Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leave:
     """All that a call needs to leave: a usable route and the fleet's permit."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bucketline.failure import Billed, Failure, Kind, Wait
+from bucketline.value import value
 from worker.backoff import backoff_s, told_s
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 _LEAST_S = 5.0  #: an attempt gets at least this, if so much is left at all
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rules:
     """The configured part of the decision; the same for all lines of a plan."""
 

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from bucketline.catalog import Route
 from bucketline.failure import Effect, Failure, Kind, Wait
+from bucketline.value import value
 from worker.circuits import Circuits, Pauses
 from worker.daily import next_reset_s
 from worker.logs import logger
@@ -36,7 +37,7 @@ _MISSING = frozenset({Kind.MODEL_MISSING, Kind.NOT_PERMITTED})  #: a route that 
 _OPERATOR_KINDS = frozenset({Kind.ACCOUNT_EXHAUSTED.value, Kind.BAD_KEY.value})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pass:
     """Leave to call a route. ``probes`` names the circuits that this call tries out; empty for an ordinary call."""
 

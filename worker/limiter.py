@@ -15,7 +15,6 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from redis.exceptions import RedisError
 from bucketline import keys
 from bucketline.catalog import Limits
 from bucketline.sign import Hold
+from bucketline.value import value
 from worker.daily import next_reset_s
 from worker.lane import BudgetExhausted, Lane, budget_scope
 from worker.permits import Permit
@@ -46,7 +46,7 @@ _BUDGET_LIFE_S = 30 * 86400
 Scopes = Sequence[tuple[str, Limits]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """What a request will likely use."""
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from bucketline.catalog import Route
 from bucketline.failure import Failure
 from bucketline.request import Request
 from bucketline.usage import Usage
+from bucketline.value import value
 
 __all__ = ["ACCEPT_ENCODING", "Adapter", "Answer", "Call", "Reply"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One HTTP request, whole. ``headers`` carry the key, so a call is never logged."""
 
@@ -35,7 +35,7 @@ class Call:
         return f"Call({self.method} {self.url.partition('?')[0]}, {len(self.body)} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """What came back, decompressed. ``headers`` are looked up by lower-case names and must not mind the case."""
 
@@ -44,7 +44,7 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A usable answer. ``body`` is JSON in the form of the line's url: the provider's own bytes where that is its form.
 
