@@ -39,6 +39,7 @@ class Model:
     off_tokens: float = 0.0  #: sum of |estimate - fact| of the input
     outputs: dict[int, float] = field(default_factory=dict)  #: bucket → answers
     answers: float = 0.0
+    fresh: dict[str, int] = field(default_factory=dict)  #: learnt here since ``learning`` last told the others
     _p95: int | None = None
     _stale: int = 0
 
@@ -59,27 +60,24 @@ class Model:
         return self._p95
 
     def learn(self, body_bytes: int, usage: Usage) -> None:
-        estimate = math.ceil(body_bytes / self.bytes_a_token)
+        """Take what one call used."""
+        facts: dict[str, int] = {}
         if usage.input_tokens > 0:
-            self.off_tokens += abs(estimate - usage.input_tokens)
-            self.input_bytes += body_bytes
-            self.input_tokens += usage.input_tokens
+            off = abs(math.ceil(body_bytes / self.bytes_a_token) - usage.input_tokens)
+            facts = {"bytes": body_bytes, "tokens": usage.input_tokens, "off": off}
         bucket = math.ceil(math.log(usage.output_tokens) / _LOG_GROWTH) if usage.output_tokens > 0 else -1
-        self.outputs[bucket] = self.outputs.get(bucket, 0.0) + 1
-        self.answers += 1
-        self._stale += 1
-        if self.answers > _MEMORY:
-            self._fade()
-        if self._stale >= _REFRESH or self._p95 is None:
-            self._p95, self._stale = None, 0
-
-    def document(self) -> dict[str, float]:
-        """All sums by name; those of two models add up to those of both."""
-        sums = {"bytes": self.input_bytes, "tokens": self.input_tokens, "off": self.off_tokens}
-        return sums | {f"o{bucket}": count for bucket, count in self.outputs.items()}
+        facts[f"o{bucket}"] = 1
+        for name, value in facts.items():
+            self.fresh[name] = self.fresh.get(name, 0) + value
+        known, self._stale = self._p95, self._stale + 1
+        self.add(facts)
+        if known is not None and self._stale < _REFRESH:
+            self._p95 = known
+        else:
+            self._stale = 0
 
     def add(self, document: Mapping[str, float]) -> None:
-        """Take in what another has learnt."""
+        """Take in what was learnt elsewhere: sums by name; those of two models add up to those of both."""
         for name, value in document.items():
             if name == "bytes":
                 self.input_bytes += value
