@@ -125,18 +125,17 @@ class Route:
     quality: float | None = None
     context_tokens: int | None = None
     drop: bool = False
+    #: ``provider/model``: the route's key in prices, health and the manifest
+    name: str = field(init=False, compare=False)
+    #: the scopes whose limits a call on this route must fit: the account's, and the model's where it has any
+    scopes: tuple[tuple[str, Limits], ...] = field(init=False, compare=False, repr=False)
 
-    @property
-    def name(self) -> str:
-        """``provider/model``: the route's key in prices, health and the manifest."""
-        return f"{self.provider.name}/{self.model}"
-
-    @property
-    def scopes(self) -> tuple[tuple[str, Limits], ...]:
-        """The scopes whose limits a call on this route must fit: the account's, and the model's where it has any."""
-        account = (self.provider.scope, self.provider.limits)
-        own = self.provider.model_limits.get(self.model)
-        return (account,) if own is None else (account, (f"{self.provider.scope}/{self.model}", own))
+    def __post_init__(self) -> None:
+        provider = self.provider
+        own = provider.model_limits.get(self.model)
+        scopes = [(provider.scope, provider.limits)] + ([(f"{provider.scope}/{self.model}", own)] if own else [])
+        object.__setattr__(self, "name", f"{provider.name}/{self.model}")
+        object.__setattr__(self, "scopes", tuple(scopes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 -- KEYS[1] hash of the batch   KEYS[2] bitmap of recorded lines   KEYS[3] bitmap of ended shards
 -- KEYS[4..] list of unsealed outcomes, one a shard
 -- ARGV: for each shard in KEYS order: shard, N, the sums of its N outcomes as seven numbers
---   "completed failed cancelled attempts nanousd unpriced tokens", then N times: line, the same seven numbers, outcome,
---   which is empty where a part holds it already
+--   "completed failed cancelled attempts nanousd unpriced tokens", "line line …", the same seven numbers of each line
+--   with a semicolon between, 1 where a part holds the outcomes already; then, unless it does, N outcomes
 -- returns {"gone"} where there is no ledger, {"over"} where the batch has finished, else
 --   {"ok", {list length, refused outcome's position from 1 …} for each shard}
 -- Nothing is recorded in a shard that has ended.
@@ -26,24 +26,22 @@ local at = 1
 for k = 4, #KEYS do
   local n = tonumber(ARGV[at + 1])
   local total = ARGV[at + 2]
-  local first = at + 3
+  local stored = ARGV[at + 5] == '1'
+  local first = at + 6
   local result, outcomes, taken = {0}, {}, 0
   if redis.call('GETBIT', KEYS[3], ARGV[at]) == 1 then
     for i = 1, n do result[i + 1] = i end
   else
-    local bits = {}
-    for i = 0, n - 1 do
-      bits[#bits + 1] = 'SET'
-      bits[#bits + 1] = 'u1'
-      bits[#bits + 1] = ARGV[first + 3 * i]
-      bits[#bits + 1] = 1
+    local bits, used = {}, 0
+    for line in string.gmatch(ARGV[at + 3], '%d+') do
+      bits[used + 1], bits[used + 2], bits[used + 3], bits[used + 4] = 'SET', 'u1', line, 1
+      used = used + 4
     end
     local before = redis.call('BITFIELD', KEYS[2], unpack(bits))
     for i = 0, n - 1 do
       if before[i + 1] == 0 then
         taken = taken + 1
-        local outcome = ARGV[first + 3 * i + 2]
-        if outcome ~= '' then outcomes[#outcomes + 1] = outcome end
+        if not stored then outcomes[taken] = ARGV[first + i] end
       else
         result[#result + 1] = i + 1
       end
@@ -51,8 +49,10 @@ for k = 4, #KEYS do
     if taken == n then
       add(total)
     else
-      for i = 0, n - 1 do
-        if before[i + 1] == 0 then add(ARGV[first + 3 * i + 1]) end
+      local i = 1
+      for single in string.gmatch(ARGV[at + 4], '[^;]+') do
+        if before[i] == 0 then add(single) end
+        i = i + 1
       end
     end
   end
@@ -62,7 +62,7 @@ for k = 4, #KEYS do
     result[1] = redis.call('LLEN', KEYS[k])
   end
   answer[#answer + 1] = result
-  at = first + 3 * n
+  at = first + (stored and 0 or n)
 end
 
 local now = redis.call('HMGET', KEYS[1], unpack(names))

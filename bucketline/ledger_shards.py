@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bucketline import keys
 from bucketline.part import Entry, decode_entry, encode_entry
@@ -48,8 +48,7 @@ class OutOfStep(Exception):
     """The list of unsealed outcomes in Redis is not what this process thinks: read it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deltas:
+class Deltas(NamedTuple):
     """What one outcome adds to a batch's counters."""
 
     completed: int = 0
@@ -61,10 +60,7 @@ class Deltas:
     tokens: int = 0
 
     def spell(self) -> str:
-        return (
-            f"{self.completed} {self.failed} {self.cancelled} {self.attempts} "
-            f"{self.nanousd} {self.unpriced} {self.tokens}"
-        )
+        return " ".join(map(str, self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +142,12 @@ class ShardLedger:
         """Record outcomes of one batch, all shards in one step; None when the batch is over. Raises LedgerGone."""
         args: list[Any] = []
         for group in groups:
-            args += (group.shard, len(group.entries), _sum(group.deltas).spell())
-            for entry, deltas in zip(group.entries, group.deltas, strict=True):
-                args += (entry.line, deltas.spell(), b"" if group.in_parts else encode_entry(entry))
+            sums = Deltas(*map(sum, zip(*group.deltas, strict=True)))
+            lines = " ".join([str(entry.line) for entry in group.entries])
+            single = ";".join([deltas.spell() for deltas in group.deltas])
+            args += (group.shard, len(group.entries), sums.spell(), lines, single, int(group.in_parts))
+            if not group.in_parts:
+                args += [encode_entry(entry) for entry in group.entries]
         lists = [keys.batch_open(batch_id, group.shard) for group in groups]
         answer = await self._record(
             keys=[keys.batch_hash(batch_id), keys.batch_done(batch_id), keys.batch_ended(batch_id), *lists], args=args
@@ -262,17 +261,3 @@ def _left(answer: list[Any], batch_id: str) -> int:
         case b"other" | b"unsealed":
             raise OutOfStep(batch_id)
     return int(answer[0])
-
-
-def _sum(deltas: Sequence[Deltas]) -> Deltas:
-    if len(deltas) == 1:
-        return deltas[0]
-    return Deltas(
-        sum(d.completed for d in deltas),
-        sum(d.failed for d in deltas),
-        sum(d.cancelled for d in deltas),
-        sum(d.attempts for d in deltas),
-        sum(d.nanousd for d in deltas),
-        sum(d.unpriced for d in deltas),
-        sum(d.tokens for d in deltas),
-    )

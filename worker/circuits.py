@@ -110,8 +110,12 @@ class Circuits:
 
     def states(self, names: Sequence[str]) -> list[Circuit]:
         """Those of the named circuits that are not closed."""
-        known = (self.by_name.get(name) for name in names)
-        return [circuit for circuit in known if circuit is not None and circuit.state != "closed"]
+        standing = []
+        for name in names:
+            circuit = self.by_name.get(name)
+            if circuit is not None and circuit.state != "closed":
+                standing.append(circuit)
+        return standing
 
     async def speak(self) -> bool:
         """Tell Redis what is new and learn how the circuits stand; True when any lets calls through that did not.

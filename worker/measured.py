@@ -83,12 +83,14 @@ class Measurements:
         if failure is not None:
             sums.add("failed", 1)
             return
-        sums.add("answered", 1)
-        sums.add("seconds", latency_s)
-        sums.add(f"l{bucket_of(latency_s)}", 1)
+        fresh, bucket = sums.fresh, f"l{bucket_of(latency_s)}"
+        fresh["answered"] = fresh.get("answered", 0.0) + 1
+        fresh["seconds"] = fresh.get("seconds", 0.0) + latency_s
+        fresh[bucket] = fresh.get(bucket, 0.0) + 1
         if usage is not None:
-            sums.add("output", usage.output_tokens)
-            sums.add("reasoning", usage.reasoning_tokens)
+            fresh["output"] = fresh.get("output", 0.0) + usage.output_tokens
+            if usage.reasoning_tokens:
+                fresh["reasoning"] = fresh.get("reasoning", 0.0) + usage.reasoning_tokens
 
     def facts(self, route: Route, likely_nanousd: int | None) -> RouteFacts:
         """What routing may know of a route."""

@@ -282,14 +282,15 @@ def _encoded(batch_id: str, outcome: Outcome) -> tuple[Outcome, bytes]:
 
 def deltas_of(outcome: Outcome) -> Deltas:
     """What an outcome adds to the batch's counters in Redis."""
-    known = [attempt.cost.nanousd for attempt in outcome.attempts]
     cancelled = outcome.code is Code.CANCELLED
-    return Deltas(
-        completed=int(outcome.ok),
-        failed=int(not outcome.ok and not cancelled),
-        cancelled=int(cancelled),
-        attempts=len(known),
-        nanousd=sum(cost for cost in known if cost is not None),
-        unpriced=int(any(cost is None for cost in known)),
-        tokens=sum(attempt.usage.total_tokens for attempt in outcome.attempts if attempt.usage is not None),
-    )
+    nanousd = unpriced = tokens = 0
+    for attempt in outcome.attempts:
+        cost, usage = attempt.cost.nanousd, attempt.usage
+        if cost is None:
+            unpriced = 1
+        else:
+            nanousd += cost
+        if usage is not None:
+            tokens += usage.input_tokens + usage.output_tokens
+    failed = not outcome.ok and not cancelled
+    return Deltas(int(outcome.ok), int(failed), int(cancelled), len(outcome.attempts), nanousd, unpriced, tokens)
