@@ -131,8 +131,9 @@ def _limit(scope: str, reason: str, lines: int, holds: list[Hold], snapshot: Sna
     if reason in _MINUTE and limit is not None:
         amount = 1 if reason == "requests" else max((hold.next_tokens for hold in holds), default=0)
         unit = "request" if reason == "requests" else "token"
+        evenly = "" if limit.share >= 0.9 else ", let through evenly"
         ready_s = limit.ready_in_s(amount)
-        words = f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used, next "
+        words = f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used{evenly}, next "
         words += f"{count(amount, unit)} in {ready_s:.1f} s; {waits}."
         return Cause("limit", sentence(words), lines, now_s + ready_s)
     others = sum(hold.waiting for hold in holds) - lines

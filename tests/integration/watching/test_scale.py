@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ async def test_status_and_top_do_not_feel_a_million_lines(redis: ArqRedis, redis
         await queued(redis, "batch_large", 1_000_000)
         assert await redis.zcard(keys.QUEUE) == 5005
         after = await best_s(status), await best_s(look)
-    print(f"status {1000 * after[0]:.1f} ms ({1000 * before[0]:.1f} before), a look {1000 * after[1]:.1f} ms")
+    print(f"status {1000 * after[0]:.1f} ms ({1000 * before[0]:.1f} before), a look {1000 * after[1]:.1f} ms")  # noqa: T201
     assert after[0] < 4 * before[0]
     assert after[1] < 4 * before[1]
 
@@ -105,7 +106,7 @@ async def test_a_second_of_looking_is_less_than_fifty_small_commands(redis: ArqR
         now_s += 1.0
         snapshot = await monitor.look()
     spent = int((await redis_client.info("stats"))["total_commands_processed"]) - before
-    print(f"{spent / seconds:.1f} commands a second")
+    print(f"{spent / seconds:.1f} commands a second")  # noqa: T201
     assert spent <= seconds * (MOST + 1)
     assert snapshot is not None
     assert (len(snapshot.batches), len(snapshot.workers), len(snapshot.gauges)) == (60, 20, 30)
@@ -126,7 +127,7 @@ async def test_top_follows_every_second(redis: ArqRedis) -> None:
         ends_s = time.monotonic() + 30
         while len(looks) < 4 and time.monotonic() < ends_s:
             await pilot.pause(0.05)
-    gaps = [later - earlier for earlier, later in zip(looks, looks[1:], strict=False)]
-    print("looks", " ".join(f"{gap:.2f} s" for gap in gaps))
+    gaps = [later - earlier for earlier, later in pairwise(looks)]
+    print("looks", " ".join(f"{gap:.2f} s" for gap in gaps))  # noqa: T201
     assert len(looks) >= 4
     assert min(gaps) < 2.0

@@ -19,7 +19,7 @@ LINES = [
     {"custom_id": "bad", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "small"}},
     json.loads(chat_line(7, SECRET)),
     json.loads(chat_line("7", SECRET)),
-    json.loads(chat_line("ü \"quoted\"", SECRET)),
+    json.loads(chat_line('ü "quoted"', SECRET)),
 ]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ async def test_every_attempt_is_told_and_bodies_only_when_asked(redis_url: str, 
         await line.producer.wait(batch, timeout_s=30)
         found = await life(line, batch.id, "1")
     assert found.state == "answered"
-    assert [attempt["kind"] for attempt in found.attempts][0] == "server_error"
+    assert found.attempts[0]["kind"] == "server_error"
     assert found.attempts[-1]["kind"] == "ok"
     assert all(attempt["started_at"] for attempt in found.attempts)
     plain = json.dumps(found.document())
