@@ -117,9 +117,13 @@ class Caller:
         provider = route.provider
         own_id = f"{request_row_id(batch_id, life.request.line)}_{len(life.attempts) + 1}"
         try:
-            key = await self.credentials.key(provider)
+            key = self.credentials.at_hand(provider)
+            if key is None:
+                key = await self.credentials.key(provider)
             call = adapter_for(provider.wire).call(life.request, route, key, request_id=own_id)
-            return call if isinstance(call, Failure) else await self.credentials.sign(call, provider)
+            if isinstance(call, Failure) or provider.wire != "bedrock":
+                return call
+            return await self.credentials.sign(call, provider)
         except ConfigError as error:
             return Failure(Kind.BAD_KEY, str(error))
 
@@ -129,7 +133,9 @@ class Caller:
         if isinstance(reply, Failure):
             return reply
         self.gate.observe(route.scopes, reply.headers)
-        key = await self.credentials.key(provider)
+        key = self.credentials.at_hand(provider)
+        if key is None:
+            key = await self.credentials.key(provider)
         result = adapter_for(provider.wire).read(reply, life.request, route, key=key)
         if isinstance(result, Answer) and result.raw is not None and not batch.document.options.raw:
             return replace(result, raw=None)  # nobody asked for it, and it is as large as the answer

@@ -67,6 +67,11 @@ class Credentials:
         self._keys[provider.name] = (key, good_until)
         return key
 
+    def at_hand(self, provider: Provider) -> str | None:
+        """The key where it is known already and still good."""
+        known = self._keys.get(provider.name)
+        return known[0] if known is not None and self._clock() < known[1] else None
+
     async def sign(self, call: Call, provider: Provider) -> Call:
         """The call as it may leave: signed with AWS's SigV4 where it is Bedrock's and bears no key of its own."""
         if provider.wire != "bedrock" or "Authorization" in call.headers:

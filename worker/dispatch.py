@@ -157,15 +157,19 @@ class Dispatcher:
     async def _permit(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
         """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that."""
         try:
-            leave = await self._admitted(life, plan, given, batch)
+            if len(life.order) == 1:
+                leave = await self._admit(life.request, given, batch)
+            else:
+                leave = await self._admitted(life, plan, given, batch)
         except BaseException:
             self.health.lost(given)
             raise
         if leave.given is not given:
             self.health.lost(given)
         try:
-            with self.sight.wait(batch.id, Reason.PLACE):
-                await self.turnstile.enter(batch.id, batch.document.options.priority)
+            if not self.turnstile.try_enter():
+                with self.sight.wait(batch.id, Reason.PLACE):
+                    await self.turnstile.enter(batch.id, batch.document.options.priority)
         except asyncio.CancelledError:
             self.gate.release(leave.permit)
             self.health.lost(leave.given)
@@ -175,7 +179,7 @@ class Dispatcher:
 
     async def _admitted(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
         """The permit for the route, or after a while for a later one, where the plan or the deadline lets it overflow."""
-        patience = patience_s(plan, self._time_left_s(batch)) if len(life.order) > 1 else None
+        patience = patience_s(plan, self._time_left_s(batch))
         if patience is None:
             return await self._admit(life.request, given, batch)
         order = list(life.candidates(self.monotonic()))

@@ -68,6 +68,8 @@ class Life:
 
     def ready_in_s(self, now_s: float) -> float | None:
         """How long until a route that is passed over may be taken again; None when there is none."""
+        if not self._not_before_s:
+            return None
         waits = [at_s - now_s for n, at_s in self._not_before_s.items() if n not in self._left and at_s > now_s]
         return min(waits, default=None)
 

@@ -37,10 +37,16 @@ class Turnstile:
         self.held = held
         self._pass_on()
 
+    def try_enter(self) -> bool:
+        """Take a place where one is free and nobody waits for it."""
+        if self.free <= 0 or self.held or self._bands:
+            return False
+        self.free -= 1
+        return True
+
     async def enter(self, batch_id: str, priority: int) -> None:
         """Wait for a place; holds nothing until it returns, and gives it back when cancelled on the way."""
-        if self.room > 0 and not self._bands:
-            self.free -= 1
+        if self.try_enter():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._bands.setdefault(priority, {}).setdefault(batch_id, deque()).append(waiter)
