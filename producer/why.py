@@ -133,7 +133,9 @@ def _limit(scope: str, reason: str, lines: int, holds: list[Hold], snapshot: Sna
         unit = "request" if reason == "requests" else "token"
         evenly = "" if limit.share >= 0.9 else ", let through evenly"
         ready_s = limit.ready_in_s(amount)
-        words = f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used{evenly}, next "
+        words = (
+            f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used{evenly}, next "
+        )
         words += f"{count(amount, unit)} in {ready_s:.1f} s; {waits}."
         return Cause("limit", sentence(words), lines, now_s + ready_s)
     others = sum(hold.waiting for hold in holds) - lines
@@ -155,7 +157,7 @@ def _routes(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
         if circuit is not None:
             yield _closed(circuit, number, snapshot.at_s)
         else:
-            words = f"route {name} has just opened again; {count(number, 'line')} {'goes' if number == 1 else 'go'} on."
+            words = f"route {name} opened or shut a moment ago; {count(number, 'line')} {'waits' if number == 1 else 'wait'}."
             yield Cause("circuit", sentence(words), number)
 
 
@@ -212,6 +214,9 @@ def _process(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
         words = f"all {places:,} places of {count(len(snapshot.workers), 'worker')} are taken by calls in flight; "
         words += f"{count(lines, 'line')} with a permit wait for one (worker.concurrency, or more workers)."
         yield Cause("places", sentence(words), lines)
+    lines = sum(_waits(batch, snapshot, Reason.EQUAL).values())
+    if lines:
+        yield Cause("equal", f"{count(lines, 'line')} wait for the answer to an equal line.", lines)
     lines = sum(_waits(batch, snapshot, Reason.MEMORY).values())
     if lines:
         words = (

@@ -89,7 +89,7 @@ async def test_the_account_has_no_credit(redis_url: str, tmp_path: Path) -> None
     exhausted = Phase(PhaseKind.EXHAUSTED, after_calls=2)
     async with running(redis_url, tmp_path, simulated={"phases": (exhausted,)}) as line:
         batch = await line.submit(9)
-        cause = await line.cause(batch.id, "circuit")
+        cause = await line.cause(batch.id, "circuit", lambda one: "closed" in one.sentence)
         assert cause.sentence.startswith("Account alpha is closed: the provider's account has no credit left")
         assert "bucketline resume-route alpha" in cause.sentence
 
@@ -97,7 +97,7 @@ async def test_the_account_has_no_credit(redis_url: str, tmp_path: Path) -> None
 async def test_the_key_is_refused(redis_url: str, tmp_path: Path) -> None:
     async with running(redis_url, tmp_path, key="sk-wrong") as line:
         batch = await line.submit(3)
-        cause = await line.cause(batch.id, "circuit", lambda one: one.lines == 3)
+        cause = await line.cause(batch.id, "circuit", lambda one: one.lines == 3 and "closed" in one.sentence)
         assert "the provider refused the key" in cause.sentence
         assert "sk-wrong" not in cause.sentence
 
@@ -137,11 +137,11 @@ async def test_the_answers_have_nowhere_to_go(redis_url: str, tmp_path: Path) ->
     """A store that takes nothing holds lines back before memory is full."""
     async with running(redis_url, tmp_path) as line:
         assert line.engine is not None
-        line.engine.recorder._hold(1 << 40)
+        line.engine.recorder.hold(1 << 40)
         batch = await line.submit(5)
         cause = await line.cause(batch.id, "store")
         assert cause.sentence.endswith("5 lines held back meanwhile.")
-        line.engine.recorder._let_go(1 << 40)
+        line.engine.recorder.let_go(1 << 40)
 
 
 async def test_its_money_is_reserved_by_calls_in_flight(redis_url: str, tmp_path: Path) -> None:
@@ -223,3 +223,10 @@ async def test_a_line_in_good_health_has_no_complaint(redis_url: str, tmp_path: 
         batch = await line.submit(200)
         await line.producer.wait(batch, timeout_s=30)
         assert kinds(await line.causes(batch.id)) == ["over"]
+
+
+async def test_lines_wait_for_their_equals_answer(redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, simulated=SLOW) as line:
+        batch = await line.submit(5, dedupe=True)
+        cause = await line.cause(batch.id, "equal", lambda one: one.lines == 4)
+        assert cause.sentence == "4 lines wait for the answer to an equal line."
