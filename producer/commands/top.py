@@ -55,7 +55,10 @@ async def _watch(producer: Producer) -> None:
     from producer.top.app import TopApp
 
     monitor = await _monitor(producer)
-    await TopApp(monitor.look, ProducerActions(producer)).run_async()
+    app = TopApp(monitor.look, ProducerActions(producer))
+    await app.run_async()
+    if app.fault is not None:
+        raise app.fault
 
 
 def _print(snapshot: Snapshot) -> None:

@@ -86,6 +86,7 @@ class TopApp(App[None]):
         super().__init__()
         self._look, self._actions, self._every_s = look, actions, every_s
         self.snapshot: Snapshot | None = None
+        self.fault: Exception | None = None  #: of ours, which ended the monitor
         self._looking = self._frozen = False
         self._text = self._word = ""
         self._alone: str | None = None
@@ -121,6 +122,14 @@ class TopApp(App[None]):
             self._draw()
         finally:
             self._looking = False
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A fault of ours ends the monitor; the command says so in a sentence, where textual would show a traceback."""
+        if self.is_headless:  # a test wants to see it
+            super()._handle_exception(error)
+        elif self.fault is None:
+            self.fault = error
+            self.exit(return_code=1)
 
     # ── drawing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
