@@ -16,19 +16,21 @@ for n = 3, #ARGV, 2 do
     changed = 1
   end
 end
-local answer = {}
+local answer, known = {}, false
 for _, name in ipairs({'rpm', 'tpm', 'input_tpm', 'output_tpm', 'rpd', 'tpd', 'concurrency', 'burst_ms', 'budget'}) do
   local by = redis.call('HMGET', KEYS[1], 'set.' .. name, 'cfg.' .. name, 'seen.' .. name)
   local value = by[1] or by[2]
   if by[3] and (not value or tonumber(by[3]) < tonumber(value)) then value = by[3] end
   if value then
     redis.call('HSET', KEYS[1], name, value)
+    known = known or (name ~= 'rpd' and name ~= 'tpd' and name ~= 'burst_ms')
     answer[#answer + 1] = name
     answer[#answer + 1] = value
   else
     redis.call('HDEL', KEYS[1], name)
   end
 end
+if known then redis.call('HDEL', KEYS[2], 'aimd') end  -- what was found out while nothing was known
 for _, name in ipairs({'aimd', 'nb'}) do
   local value = redis.call('HGET', KEYS[2], name)
   if value then

@@ -24,8 +24,8 @@ from worker.waiters import Waiter, Waiters
 
 __all__ = ["BudgetExhausted", "Lane", "Office", "budget_scope", "scope_keys"]
 
-_ASK_GAP_S = 0.01  #: calls to Redis are at least so far apart; requests that come meanwhile go together
-_SETTLE_GAP_S = 0.02
+_GAP_S = 0.02  #: calls to Redis are at least so far apart; requests and settlements that come meanwhile go together
+_TURNOVER_GAP_S = 0.005  #: the same where calls in flight are what is short: a free place should not stand empty
 _HEARTBEAT_S = 5.0  #: a lane with calls in flight says so at least this often; its lease is three times as long
 _PARK_S = 1.0
 _CLUMP_S = 0.01  #: a block leaves in clumps at least so far apart, which saves timers
@@ -132,13 +132,14 @@ class Lane:
     def _due(self) -> float:
         """When the next call to Redis is due, on the gate's clock."""
         due = math.inf
+        gap_s = _TURNOVER_GAP_S if self.held_by is not None and self.held_by[1] == "concurrency" else _GAP_S
         self._starved = len(self.waiters) > 0 and self._office.room() <= 0
         if len(self.waiters) and not self._starved:
-            due = max(self._again_at, self._asked_at + _ASK_GAP_S)
+            due = max(self._again_at, self._asked_at + gap_s)
         if self.waiters.parked:
-            due = min(due, max(self._unpark_at, self._asked_at + _ASK_GAP_S))
+            due = min(due, max(self._unpark_at, self._asked_at + gap_s))
         if self.books.unsettled and not self.is_open:
-            due = min(due, self._asked_at + _SETTLE_GAP_S)
+            due = min(due, self._asked_at + gap_s)
         if self.books.holding or self.books.holding_of:
             due = min(due, self._asked_at + _HEARTBEAT_S)
         return due

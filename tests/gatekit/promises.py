@@ -387,6 +387,9 @@ def test_unknown_limits_are_found_by_halving_and_adding_one(fleet: Fleet) -> Non
     worker.ask()
     assert fleet.state("a", "aimd") == 51
     assert len(worker.flying) == 51
+    fleet.write("a", "set", concurrency=80)
+    worker.ask()
+    assert len(worker.flying) == 80, "an operator knows better"
 
 
 def test_known_limits_are_not_halved(fleet: Fleet) -> None:
