@@ -62,20 +62,26 @@ def build_app() -> typer.Typer:
         config: Annotated[
             str | None, typer.Option(metavar="PATH", help="the configuration; else bucketline.toml")
         ] = None,
-        version: Annotated[bool, typer.Option("--version", help="print the version", is_eager=True)] = False,
+        _version: Annotated[
+            bool, typer.Option("--version", help="print the version", is_eager=True, callback=_tell_version)
+        ] = False,
     ) -> None:
         """Batch LLM inference: a JSONL file in, answers and a bill out."""
-        if version:
-            from importlib.metadata import version as version_of
-
-            print(version_of("bucketline"))
-            raise typer.Exit
         context.obj = Globals(config)
 
     for name in VERBS:
         if find_spec(name) is not None:
             importlib.import_module(name).register(app)
     return app
+
+
+def _tell_version(asked: bool) -> None:
+    """Print the version and end, before a verb is missed."""
+    if asked:
+        from importlib.metadata import version
+
+        print(version("bucketline"))
+        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

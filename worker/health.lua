@@ -1,8 +1,8 @@
 -- Notes what calls showed about circuits, and answers how each stands.
 -- KEYS[n] hash of a circuit
--- ARGV[1] window, ms   ARGV[2] failures that open   ARGV[3] first pause, ms   ARGV[4] longest pause, ms
+-- ARGV[1] window, ms   ARGV[2] weight of failures that opens   ARGV[3] first pause, ms   ARGV[4] longest pause, ms
 -- ARGV[5] a probe's longest life, ms
--- then for each key six: answered calls, failed calls, kind that opens it ("" for none), for how many ms (0: until an
+-- then for each key six: weight of answered calls, of failed calls, kind that opens it ("" for none), for how many ms (0: until an
 --   operator resumes it; "failing" has the first pause), outcome of a probe ("", "ok", "failed", "back": it was not
 --   sent), 1 when a caller would probe
 -- returns for each key {state, kind, ms left, ms since it opened}: "closed", "open" (-1 ms: until an operator) or

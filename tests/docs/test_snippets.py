@@ -125,3 +125,13 @@ def test_every_verb_that_a_page_names_is_one(capsys: pytest.CaptureFixture[str])
     assert named - verbs == set()
     procfile = re.findall(r"bucketline ([a-z-]+)", (ROOT / "Procfile").read_text())
     assert set(procfile) - verbs == set()
+
+
+def test_the_command_tells_its_version(capfd: pytest.CaptureFixture[str]) -> None:
+    """The first thing that a report of a fault is asked for."""
+    from importlib.metadata import version
+
+    from worker.cli import run
+
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out.strip() == version("bucketline")
