@@ -162,7 +162,7 @@ class RetrySettings(_Section):
     )
     max_attempts_total: Count | None = Field(None, description="calls in all over every route; absent: their sum")
     outage_s: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="a line that keeps failing gives a broken route up after this; absent: 60 × max_delay_s"
+        None, description="a line that keeps failing gives a broken route up after this; absent: 30 × max_delay_s"
     )
 
     def call_s(self, *, stream: bool) -> float:

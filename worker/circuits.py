@@ -23,6 +23,7 @@ _log = logger(__name__)
 
 WINDOW_MS = 10_000  #: failures are counted over this long
 OPENS_AFTER = 5  #: so many failures in a row here, or in the window and more than answers, open a circuit
+MILD = 4  #: a failure that may be the line's own counts so many times less: a 500 for one line is no outage
 MISSING_MS = 60_000  #: a route without the model, or without our right to it, is looked at again after this
 PROBE_LIFE_MS = 120_000  #: a probe that has not come back by then is given to another
 
@@ -42,12 +43,12 @@ class Circuit:
     state: str = "closed"
     kind: str = ""
     open_for_ms: int = 0  #: since it opened, when the fleet last answered
-    answered: int = 0
-    failed: int = 0
+    answered: int = 0  #: weight of the calls that were answered
+    failed: int = 0  #: and of those that were not
     opened_by: str = ""
     opened_for_ms: int = 0  #: 0: until an operator resumes it, or for the first pause where it is merely failing
     probed: str = ""
-    in_a_row: int = 0  #: failures since the last answer, here
+    in_a_row: int = 0  #: weight of the failures since the last answer, here
     missed: int = 0  #: calls in a row that found no such model, here
     wanted: int = 0  #: lines that wait for it
     passed_over: bool = False  #: a line went past it to a later route
@@ -56,17 +57,18 @@ class Circuit:
     def untold(self) -> bool:
         return bool(self.answered or self.failed or self.opened_by or self.probed)
 
-    def count(self, *, failed: bool) -> bool:
+    def count(self, *, failed: bool, mildly: bool = False) -> bool:
         """Take an ordinary call; True when it has opened the circuit.
 
         Failures in a row tell at once that a route has died, however many answers it gave just before; the fleet's
         window tells of one that fails half of its calls.
         """
-        self.answered += not failed
-        self.failed += failed
+        weight = 1 if mildly else MILD
+        self.answered += 0 if failed else MILD
+        self.failed += weight if failed else 0
         self.missed = 0
-        self.in_a_row = self.in_a_row + 1 if failed else 0
-        if self.state != "closed" or self.in_a_row < OPENS_AFTER:
+        self.in_a_row = self.in_a_row + weight if failed else 0
+        if self.state != "closed" or self.in_a_row < MILD * OPENS_AFTER:
             return False
         self.open("failing", 0)
         return True
@@ -130,7 +132,7 @@ class Circuits:
             self._script = self.redis.register_script(text)
         args: list[Any] = [
             WINDOW_MS,
-            OPENS_AFTER,
+            MILD * OPENS_AFTER,
             self.pauses.first_ms,
             self.pauses.longest_ms,
             max(PROBE_LIFE_MS, self.pauses.longest_ms),

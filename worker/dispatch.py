@@ -41,7 +41,7 @@ from worker.turnstile import Turnstile
 
 __all__ = ["Dispatcher"]
 
-_OUTAGE = 60  #: an outage is very long after so many of the longest backoffs
+_OUTAGE = 30  #: an outage is very long after so many of the longest backoffs
 
 
 @dataclass(frozen=True, slots=True)

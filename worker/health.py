@@ -34,6 +34,7 @@ _log = logger(__name__)
 _LOOK_S = 0.4
 _DAY_LOOK_S = 3600.0  #: a spent day is looked at again after this, lest we have the wrong idea of its reset
 _MISSING = frozenset({Kind.MODEL_MISSING, Kind.NOT_PERMITTED})  #: a route that exists for nobody of ours
+_MILD = frozenset({Kind.SERVER_ERROR, Kind.ERROR_IN_200, Kind.EMPTY_ANSWER})
 _OPERATOR_KINDS = frozenset({Kind.ACCOUNT_EXHAUSTED.value, Kind.BAD_KEY.value})
 
 
@@ -175,7 +176,11 @@ class Health:
             self._open(route.name, failure.kind, self._day_left_s(route))
         elif not given.probes:
             circuit = self._circuits[route.name]
-            if circuit.miss(failure.kind.value) if failure is not None and missing else circuit.count(failed=hurts):
+            if failure is not None and missing:
+                opened = circuit.miss(failure.kind.value)
+            else:
+                opened = circuit.count(failed=hurts, mildly=failure is not None and _is_mild(failure))
+            if opened:
                 _log.warning("circuit_opened", circuit=route.name, kind=circuit.kind)
                 self._tell.set()
 
@@ -237,6 +242,11 @@ class Health:
                 given = self.take(waiter.routes, waiter.order)
                 if given is not None:
                     waiter.future.set_result(given)
+
+
+def _is_mild(failure: Failure) -> bool:
+    """Whether the provider was there and answered in its own form: what failed may be this one line."""
+    return failure.kind in _MILD and failure.status in (200, 500)
 
 
 def _names(route: Route) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from bucketline import keys
 from bucketline.catalog import Limits, Provider, Route
 from bucketline.circuit import read_circuits, resume
 from bucketline.failure import Failure, Kind
-from worker.circuits import OPENS_AFTER, Pauses
+from worker.circuits import MILD, OPENS_AFTER, Pauses
 from worker.health import Health, Pass
 
 PROVIDER = Provider("alpha", "openai", "http://127.0.0.1", None, None, "alpha", Limits(), {}, {}, "alpha", "auto")
@@ -246,6 +246,18 @@ async def test_a_missing_model_is_passed_over_where_there_is_another_route_and_h
     assert one.closed_for_good([FIRST], (0,)) is None
     await until(lambda: not one._circuits[FIRST.name].untold, "the fleet was told")
     assert one.take([FIRST], (0,)) == alone
+
+
+async def test_a_few_lines_that_the_provider_chokes_on_do_not_close_its_route(fleet: tuple[Health, Health]) -> None:
+    """A 500 in the provider's own form may be the line's doing; it takes more of those to call it an outage."""
+    one, _ = fleet
+    choked = Failure(Kind.SERVER_ERROR, "", status=500)
+    for _ in range(MILD * OPENS_AFTER - 1):
+        one.saw(ordinary(FIRST), choked)
+    await until(lambda: not one._circuits[FIRST.name].untold, "the fleet was told")
+    assert one.usable(FIRST)
+    one.saw(ordinary(FIRST), choked)
+    assert not one.usable(FIRST)
 
 
 async def test_what_is_the_lines_fault_never_closes_a_route(fleet: tuple[Health, Health]) -> None:
