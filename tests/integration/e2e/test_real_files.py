@@ -31,11 +31,10 @@ BATCHES = [
     "imitations/mixed_features.jsonl",
     "imitations/other_version_url_image_parts.jsonl",
 ]
-#: batches whose every line asks for what OpenAI's wire has no word for: each is refused by name, none is sent
+#: batches whose every line asks for what OpenAI's wire has no word for: refused at submit, by the word
 REFUSED = {
     "imitations/gemini_awkward_keys_and_files.jsonl": "generationConfig.responseModalities",
     "imitations/gemini_embeddings.jsonl": "taskType",
-    "imitations/message_of_wrong_shape.jsonl": "",
 }
 NOT_BATCHES = [
     "HumanEval.jsonl.gz",
@@ -65,17 +64,20 @@ def ready(command: Command, simulate: Callable[..., Simulation]) -> Command:
     return command
 
 
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("name", [name for name in BATCHES if name not in REFUSED])
 def test_a_real_batch_runs_to_its_end(ready: Command, name: str) -> None:
     done = ready.run("run", str(REAL / name), "-o", "out", "--model", "some-model", code=None)
     assert (ready.folder / "out" / "manifest.json").exists(), done.stderr
     results = results_in(ready.folder / "out")
     results.check_against((REAL / name).read_bytes())
     assert done.returncode == (1 if results.errors else 0)
-    if name in REFUSED:
-        assert all(REFUSED[name] in row["error"]["message"] for row in results.errors)
-    else:
-        assert results.output
+    assert results.output or name == "imitations/message_of_wrong_shape.jsonl"
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_the_route_has_no_word_for_is_refused_by_name(ready: Command, name: str) -> None:
+    done = ready.run("run", str(REAL / name), "-o", "out", "--model", "some-model", code=2)
+    assert REFUSED[name] in done.stderr
 
 
 @pytest.mark.parametrize("name", NOT_BATCHES)
