@@ -61,7 +61,7 @@ def open_redis(url: str, *, timeout_s: float = 5.0) -> ArqRedis:
             pool = _sentinel_pool(url, options)
         else:
             pool = ConnectionPool.from_url(url, **options)
-        pool.connection_class = _leaving_replicas(pool.connection_class)
+        pool.connection_class = _mended(pool.connection_class)
         redis = ArqRedis(pool_or_conn=pool, **codec)
         redis.auto_close_connection_pool = True  # the pool is this client's own: aclose() ends its connections
         return redis
@@ -108,14 +108,25 @@ def _check(info: dict[str, Any], url: str, *, evicting: bool) -> None:
         )
 
 
-def _leaving_replicas(base: type[Any]) -> type[Any]:
-    """A connection that closes itself when the server says that it takes no writes: scripts say so in their own words."""
+def _mended(base: type[Any]) -> type[Any]:
+    """A connection of that kind with two faults of the client mended.
+
+    It closes itself when the server says that it takes no writes: scripts say so in their own words, which redis-py
+    does not know. And a transport that closed in the middle of a command is a lost connection, whatever the loop calls it.
+    """
 
     class Connection(base):  # type: ignore[misc]
+        async def send_packed_command(self, *args: Any, **named: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **named)
+            except RuntimeError as error:  # uvloop: "the handler is closed"
+                await self.disconnect(nowait=True)
+                raise RedisConnectionError(f"The connection was closed: {error}") from None
+
         async def read_response(self, *args: Any, **named: Any) -> Any:
             try:
                 return await super().read_response(*args, **named)
-            except (ReadOnlyError, ResponseError) as error:
+            except ResponseError as error:
                 if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
                     await self.disconnect(nowait=True)
                     raise RedisConnectionError("The server has become a replica.") from None

@@ -9,6 +9,7 @@ wait. Called by ``limiter``; whose turn it is inside the process is ``waiters``,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
@@ -127,7 +128,8 @@ class Lane:
                 self._away_s = min(1.0, max(0.05, 2 * self._away_s))
                 await asyncio.sleep(self._away_s)
         if self.is_open is not None:
-            await self._ask(last=True)
+            with contextlib.suppress(RedisError, OSError):  # leases and reservations run out by themselves
+                await self._ask(last=True)
 
     def _due(self) -> float:
         """When the next call to Redis is due, on the gate's clock."""

@@ -46,12 +46,17 @@ class Leases:
         self._bound_s = 2 * self._every_s + 1.0  #: a longer gap between renewals means that Redis was away, or we were
         self._renewed_s = monotonic()
         self._calm_s = 0.0
+        engine.turnstile.leased = self._are_fresh
 
     @property
     def calm(self) -> bool:
         """Whether this process may take up what nobody seems to hold: every live worker had time to renew."""
         now_s = self._monotonic()
         return now_s >= self._calm_s and now_s - self._renewed_s <= self._bound_s
+
+    def _are_fresh(self) -> bool:
+        """Whether no lease of this process can have run out: a process that was stopped must not send what others have."""
+        return self._monotonic() - self._renewed_s < self._lease_s
 
     async def run(self) -> None:
         while True:
@@ -83,10 +88,11 @@ class Leases:
         else:
             found = []
             await engine.redis.ping()
-        self._note_success()
         engine.sight.renewals += len(shards)
         for shard, was, standing in zip(shards, before, found, strict=True):
             self._heed(shard, was, standing)
+        self._note_success()
+        engine.turnstile.look()
         for batch_id in list(engine.finishing):
             await engine.ledger.renew_finish(engine.worker_id, self._lease_s, batch_id)
 
@@ -101,7 +107,7 @@ class Leases:
             if not shard.lost.is_set():
                 self._engine.sight.claims_lost += 1
                 _log.warning("claim_lost", batch=shard.batch_id, shard=shard.shard)
-            shard.lost.set()
+            shard.lose()
         elif shard.generation and standing.newest < shard.generation:
             shard.stale = True  # Redis has forgotten our claim, and so perhaps our outcomes
         elif was == _state(shard) and standing.unsealed != len(shard.unsealed) + shard.sealing:

@@ -48,6 +48,7 @@ class Lines:
     def start(self, records: Iterable[Record]) -> list[asyncio.Task[None]]:
         """Begin lines; one that cannot be understood ends at once."""
         begun = []
+        self.shard.let_go = self.let_go
         for record in records:
             request = self._understand(record)
             if isinstance(request, Fault):
@@ -78,11 +79,15 @@ class Lines:
                 task.cancel()
                 self.shard.settle(1)
 
+    def let_go(self) -> None:
+        """End the lines that wait; they are asked again by whoever has the shard."""
+        for task in self.batch.waiting & set(self.tasks.values()):
+            task.cancel()
+
     async def let_land(self, grace_s: float) -> None:
         """Let go of lines that wait, let those in flight land for the grace time. Their outcomes are put afterwards."""
         tasks = set(self.tasks.values())
-        for task in tasks & self.batch.waiting:
-            task.cancel()
+        self.let_go()
         landing = {task for task in tasks if not task.done()}
         if landing and grace_s > 0:
             await asyncio.wait(landing, timeout=grace_s)
@@ -91,6 +96,7 @@ class Lines:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def close(self) -> None:
+        self.shard.let_go = None
         tasks = set(self.tasks.values())
         for task in tasks:
             task.cancel()

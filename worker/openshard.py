@@ -7,6 +7,7 @@ Knows nothing of how any of them works.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bucketline.ledger import Deltas
@@ -42,6 +43,13 @@ class OpenShard:
     done: asyncio.Event = field(default_factory=asyncio.Event)  #: no line is pending
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  #: held while a part is written
     sealer: asyncio.Task[None] | None = None  #: writes a part beside the lines
+    let_go: Callable[[], None] | None = None  #: ends what waits
+
+    def lose(self) -> None:
+        """Another worker has it: not one more of its calls is sent from here."""
+        self.lost.set()
+        if self.let_go is not None:
+            self.let_go()
 
     def settle(self, lines: int) -> None:
         """So many lines more have their outcome."""

@@ -1,7 +1,7 @@
 """Batches that Redis forgot: found by the marks in the store, and put back.
 
 Comes in: the marks under ``unfinished/``, listed at the start, once a minute, and at once when Redis turns out to have been
-emptied. Goes out: a rebuilt ledger for each batch that Redis does not know and that is not over. A little time passes before
+emptied, or to be another server. Goes out: a rebuilt ledger for each batch that Redis does not know and that is not over. A little time passes before
 that: the workers renew their leases first, so that nobody takes up what another has open, and the answers that they hold are
 recorded again into the new ledger. Called by ``sweep``.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from redis.exceptions import ResponseError
 
 from bucketline import keys
 from bucketline.layout import UNFINISHED, batch_document, manifest_object, unfinished_id
@@ -43,16 +45,25 @@ class Rescue:
     async def once(self) -> None:
         """Look for what Redis lacks; put back what it still lacks after a while. Raises Redis' and the store's errors."""
         engine, now_s = self._engine, self._monotonic()
-        remembers = await engine.redis.exists(keys.REMEMBERS)
+        run = await self._run_id()
+        remembers = await engine.redis.get(keys.REMEMBERS) == run.encode()
         if not remembers or self._missing or self._listed_s is None or now_s - self._listed_s > _LIST_S:
             await self._list(now_s)
         if not remembers and not self._missing:
-            await engine.redis.set(keys.REMEMBERS, "1")
+            await engine.redis.set(keys.REMEMBERS, run)
         for batch_id, since_s in list(self._missing.items()):
             if now_s - since_s >= self._settle_s:
                 opened = await recover(batch_id, engine.store, engine.ledger, engine.redis)
                 _log.warning("recovered", batch=batch_id, opened=opened)
                 del self._missing[batch_id]
+
+    async def _run_id(self) -> str:
+        """Which life of which server this is: another one may have forgotten the last seconds."""
+        try:
+            info = await self._engine.redis.info("server")
+        except ResponseError:
+            return "unknown"  # where INFO is not allowed, an emptied Redis is noticed all the same
+        return str(info.get("run_id", "unknown"))
 
     async def abandon(self) -> None:
         """Let go of open batches that Redis lacks and that are over, or gone from the store: nobody will bring them back."""
@@ -62,7 +73,7 @@ class Rescue:
                 _log.error("batch_gone", batch=batch_id)
                 for shard in [shard for shard in self._engine.runner.open if shard.batch_id == batch_id]:
                     shard.over = True
-                    shard.lost.set()
+                    shard.lose()
                     self._engine.recorder.take_back(shard)
 
     async def _list(self, now_s: float) -> None:

@@ -95,7 +95,7 @@ class Sealer:
         try:
             await self.seal(shard)
         except ClaimLost:
-            shard.lost.set()
+            shard.lose()
         except Exception as error:
             shard.seal_delay_s = min(_MOST_DELAY_S, max(0.5, 2 * shard.seal_delay_s))
             shard.seal_not_before_s = self._monotonic() + shard.seal_delay_s

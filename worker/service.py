@@ -90,7 +90,11 @@ class LineWorker(Worker):
         if job_id in self._engine.lost_jobs:
             self._engine.lost_jobs.discard(job_id)
             return
-        await super().finish_job(job_id, *rest, **named)
+        try:
+            await super().finish_job(job_id, *rest, **named)
+        except (RedisError, OSError) as error:
+            # The ticket stays on the queue and the mark runs out: whoever takes it up finds what is left to do.
+            _log.warning("ticket_left", job=job_id, error=type(error).__name__)
 
 
 async def _run_shard(ctx: dict[str, Any], *ticket: Any) -> None:
@@ -194,8 +198,16 @@ async def _line(engine: Engine, leases: Leases, workers: list[LineWorker]) -> No
             _log.error("queue_broke", error=type(error).__name__)
         finally:
             await end_tasks(worker.main_task)
+            for task in worker.tasks.values():
+                task.add_done_callback(_heard)
         delay_s = 0.1 if time.monotonic() - began > 10 else min(2.0, 2 * delay_s)
         await asyncio.sleep(delay_s)
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """A job of a loop that has ended, and so cannot ask for its error: what it lost, the sweep finds."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.warning("job_broke", error=type(task.exception()).__name__)
 
 
 async def _handed_back(workers: list[LineWorker]) -> None:

@@ -2,7 +2,8 @@
 
 Comes in: lines that have their permit and want to be sent. Goes out: they pass one by one, the higher priority first,
 and inside a priority one from each batch in turn, so that a few lines behind thousands of another batch pass at once.
-Nobody passes while it is held, which it is where memory is full of answers that Redis or the store do not take.
+Nobody passes while it is held, which it is where memory is full of answers that Redis or the store do not take, nor while
+the process's leases may have run out: another may have its lines by then.
 Knows nothing of providers; the fleet's limits are the gate's.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 __all__ = ["Turnstile"]
 
@@ -21,6 +23,7 @@ class Turnstile:
         self.places = places
         self.free = places
         self.held = False
+        self.leased: Callable[[], bool] = lambda: True
         self._bands: dict[int, dict[str, deque[asyncio.Future[None]]]] = {}
 
     @property
@@ -30,11 +33,15 @@ class Turnstile:
     @property
     def room(self) -> int:
         """How many calls may leave at the moment."""
-        return 0 if self.held else self.free
+        return self.free if not self.held and self.leased() else 0
 
     def hold(self, held: bool) -> None:
         """Let nobody pass, or all that there is room for again."""
         self.held = held
+        self.look()
+
+    def look(self) -> None:
+        """Let pass who may pass by now."""
         self._pass_on()
 
     def try_enter(self) -> bool:

@@ -105,6 +105,17 @@ class RedisServer:
             await self._child.end(_STOP_S)
             self._child = None
 
+    async def set_back(self, seconds: float) -> None:
+        """Kill the server and start it with what it knew so long ago: a crash, or a replica that lagged behind."""
+        kept, then = self._folder / "appendonlydir", self._folder / "then"
+        shutil.rmtree(then, ignore_errors=True)
+        shutil.copytree(kept, then)
+        await asyncio.sleep(seconds)
+        self.close()
+        shutil.rmtree(kept)
+        then.rename(kept)
+        await self.start()
+
     def close(self) -> None:
         """End the server at once; its data is of no more use."""
         if self._child is not None:

@@ -156,7 +156,8 @@ async def test_a_claim_that_redis_forgot_stands_again(ledger: Ledger, redis_clie
 async def test_claims_know_when_the_store_must_be_asked(ledger: Ledger, redis_client: Redis) -> None:
     """A first claim of a ledger that was always there need not look; one after another, or after recovery, must."""
     first, second = await ledger.claim("batch_a", 0, 1, 10), await ledger.claim("batch_a", 0, 1, 10)
-    assert first and second
+    assert first
+    assert second
     assert (first.doubt, second.doubt) == (False, True)
     await ledger.register(a_batch("batch_r"), rebuilt=True)
     third = await ledger.claim("batch_r", 0, 1, 10)

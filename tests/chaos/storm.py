@@ -1,0 +1,165 @@
+"""Striking: each strike of a plan done to the stage when its time comes.
+
+Comes in: a stage with its workers running, a plan, and who looks on. Goes out: what was struck, as it happened. Strikes that last
+go on beside the next ones. Used by ``lines``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.plan import Fault, Strike
+from tests.chaos.stage import Stage, Worker, faketime_library
+from tests.chaos.verdict import Struck
+from tests.chaos.watch import Sightings
+from tests.replay.child import Child
+
+__all__ = ["Storm"]
+
+_UP_AGAIN_S = 1.0
+_NOTED = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
+#: what keeps others from taking a dead worker's shards up, for a while
+_IN_THE_WAY = {
+    Fault.REDIS_RESTART, Fault.REDIS_BACK, Fault.REDIS_EMPTY, Fault.CUT_ALL, Fault.AWAY, Fault.LONG_AWAY, Fault.SILENT,
+    Fault.STOP, Fault.NAP, Fault.STORE_ALL, Fault.STORE_WRITES, Fault.CUT_ONE,
+}  # fmt: skip
+
+
+@dataclass
+class Storm:
+    """One plan on one stage."""
+
+    stage: Stage
+    plan: Sequence[Strike]
+    seen: Sightings
+    dice: random.Random
+    done: list[str] = field(default_factory=list)
+    struck: list[Struck] = field(default_factory=list)
+    _beside: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def rage(self, over: asyncio.Event) -> None:
+        """Strike until the plan ends or the batch is over; then wait until what was begun has passed."""
+        began_s = asyncio.get_running_loop().time()
+        for place, strike in enumerate(self.plan):
+            wait_s = began_s + strike.at_s - asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(max(0.0, wait_s)):
+                    await over.wait()
+                break
+            except TimeoutError:
+                pass
+            self.done.append(strike.fault.value)
+            await self._strike(strike, place)
+        await self.passed()
+
+    async def passed(self) -> None:
+        """Everything that lasts has ended, every worker lives."""
+        while self._beside:
+            await asyncio.gather(*self._beside)
+        for worker in self.stage.workers:
+            if worker.child is None or worker.child.exit is not None:
+                self.stage.start(worker)
+
+    async def _strike(self, strike: Strike, place: int) -> None:
+        worker = self.stage.workers[strike.worker]
+        if strike.fault in _NOTED:
+            self._note(worker, strike, place)
+        match strike.fault:
+            case Fault.KILL | Fault.STOP | Fault.NAP | Fault.TERM | Fault.CLOCK:
+                self._strike_worker(strike, worker)
+            case Fault.REDIS_RESTART | Fault.REDIS_BACK | Fault.REDIS_EMPTY:
+                await self._strike_redis(strike.fault)
+            case Fault.STORE_WRITES:
+                refusal = {"status": 503, "code": "SlowDown", "message": "Please reduce your request rate."}
+                self._later(self._store({"op": "PutObject", "key": "*", "reply": refusal}, strike.for_s))
+            case Fault.STORE_ALL:
+                failure = {"status": 500, "code": "InternalError", "message": "We encountered an internal error."}
+                self._later(self._store({"op": "*", "key": "*", "reply": failure}, strike.for_s))
+            case _:
+                self._strike_wires(strike, worker)
+
+    def _strike_worker(self, strike: Strike, worker: Worker) -> None:
+        child = worker.child
+        assert child is not None
+        match strike.fault:
+            case Fault.KILL:
+                child.signal(signal.SIGKILL)
+                self._later(self._up_again(worker))
+            case Fault.STOP | Fault.NAP:
+                child.signal(signal.SIGSTOP)
+                self._later(self._wake(child, strike.for_s))
+            case _:
+                child.signal(signal.SIGTERM)
+                off = self.dice.choice(["-2h", "+2h", "-40s", "+40s", "-400d"]) if strike.fault is Fault.CLOCK else None
+                self._later(self._replaced(worker, off))
+
+    async def _strike_redis(self, fault: Fault) -> None:
+        redis = self.stage.redis
+        match fault:
+            case Fault.REDIS_RESTART:
+                await redis.stop()
+                await redis.start()
+            case Fault.REDIS_BACK:
+                await redis.set_back(1.0)
+            case _:
+                async with self.stage.direct as client:
+                    await client.flushall()
+
+    def _strike_wires(self, strike: Strike, worker: Worker) -> None:
+        wires = [one.wire for one in self.stage.workers]
+        match strike.fault:
+            case Fault.CUT_ONE:
+                worker.wire.cut()
+            case Fault.CUT_ALL:
+                for wire in wires:
+                    wire.cut()
+            case Fault.SILENT:
+                self._later(worker.wire.silent(strike.for_s))
+            case _:
+                for wire in wires:
+                    self._later(wire.away(strike.for_s))
+
+    def _note(self, worker: Worker, strike: Strike, place: int) -> None:
+        """Who is struck, with what in hand; and whether anything else will keep its shards from being taken up."""
+        pid = f"-{worker.pid}-"
+        held = tuple(shard for shard, holder in self.seen.holders.items() if pid in holder)
+        worker_id = next((holder for holder in self.seen.holders.values() if pid in holder), "")
+        window_s = 1.5 * self.stage.lease_s + 2.0
+        near = [
+            other
+            for n, other in enumerate(self.plan)
+            if n != place and strike.at_s - window_s - other.for_s < other.at_s < strike.at_s + window_s
+        ]
+        quiet = not any(other.fault in _IN_THE_WAY for other in near)
+        self.struck.append(Struck(self.seen.now_s(), strike.fault.value, worker.slot, worker_id, held, quiet))
+
+    def _later(self, step: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(step)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _up_again(self, worker: Worker, clock_off: str | None = None) -> None:
+        await asyncio.sleep(_UP_AGAIN_S)
+        self.stage.start(worker, clock_off)
+
+    async def _wake(self, child: Child, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        child.signal(signal.SIGCONT)
+
+    async def _replaced(self, worker: Worker, clock_off: str | None) -> None:
+        assert worker.child is not None
+        code = await worker.child.wait(60)
+        if code != 0:
+            self.done.append(f"a worker that was told to end said {code}")
+        self.stage.start(worker, clock_off if faketime_library() else None)
+
+    async def _store(self, fault: dict[str, Any], for_s: float) -> None:
+        faults = self.stage.store_weather["faults"]
+        faults.append(fault)
+        await asyncio.sleep(for_s)
+        faults.remove(fault)
