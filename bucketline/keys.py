@@ -25,6 +25,7 @@
 | bl:remembers           | string | sweep               | sweep              | for good             | the store is looked through for what Redis forgot |
 | bl:inbox               | hash   | inbox               | inbox              | until in the outbox  | rebuilt from the outbox         |
 | bl:inbox:publisher     | string | inbox               | inbox              | seconds              | another watcher publishes       |
+| bl:webhooks            | hash   | inbox               | inbox              | until told           | the outbox tells it             |
 | bl:queue               | zset   | submit, sweep       | arq                | while shards wait    | rebuilt from batch.json         |
 | bl:limit:SCOPE         | hash   | worker, limits set  | the gate           | for good             | back with the next admission, but for what an operator set |
 | bl:gate:SCOPE          | hash   | the gate            | the gate, limits   | 3 days without use   | goes on at the even pace        |
@@ -49,6 +50,7 @@ __all__ = [
     "SUBMITTING",
     "SWEEPER",
     "UNFINISHED",
+    "WEBHOOKS",
     "WORKERS",
     "batch_claims",
     "batch_done",
@@ -72,6 +74,7 @@ __all__ = [
 
 BATCHES = "bl:batches"
 INBOX = "bl:inbox"  #: name under outbox/ → the upload that it tells of, until all is told
+WEBHOOKS = "bl:webhooks"  #: message id → what is still to be told, how often it was tried, when it is due
 INBOX_PUBLISHER = "bl:inbox:publisher"
 QUEUE = "bl:queue"
 WORKERS = "bl:workers"

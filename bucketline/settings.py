@@ -27,6 +27,7 @@ __all__ = [
     "RetrySettings",
     "RouteSettings",
     "Settings",
+    "WebhookSettings",
     "WorkerSettings",
     "load_settings",
 ]
@@ -207,6 +208,15 @@ class InboxSettings(_Section):
     )
 
 
+class WebhookSettings(_Section):
+    """Who is told when an inbox object's batch is over, or was refused; Standard Webhooks."""
+
+    url: str | None = Field(None, pattern=r"^https?://", description="is sent a signed POST; absent: nobody is told")
+    secret_env: str = Field(
+        "BUCKETLINE_WEBHOOK_SECRET", description="the variable that holds the secret, whsec_…; or several, by blanks"
+    )
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -219,6 +229,7 @@ class Settings(_Section):
     retry: RetrySettings = Field(default_factory=RetrySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     inbox: InboxSettings = Field(default_factory=InboxSettings)
+    webhook: WebhookSettings = Field(default_factory=WebhookSettings)
     profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="options of batches under inbox/NAME/, spelled as submit's"
     )
@@ -275,5 +286,6 @@ def _known_keys() -> list[str]:
         RetrySettings,
         WorkerSettings,
         InboxSettings,
+        WebhookSettings,
     )
     return sorted({name for section in sections for name in section.model_fields})

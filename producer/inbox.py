@@ -33,6 +33,7 @@ from producer.judge import Judge
 from producer.notices import Notices
 from producer.outbox import Outbox, Upload
 from producer.source import Replaced, StoredInput
+from producer.webhooks import webhooks_of
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -46,7 +47,8 @@ _LAST_WORD_S = 10.0  #: how long objects being taken up may go on when told to s
 
 async def run_inbox(store: Store, redis: ArqRedis, settings: Settings, stop: asyncio.Event) -> None:
     """Watch the inbox and fill the outbox until ``stop`` is set; outages of Redis and the store are waited out."""
-    outbox = Outbox(store, redis, every_s=settings.inbox.status_s)
+    webhooks = webhooks_of(redis, settings.webhook, os.environ)
+    outbox = Outbox(store, redis, every_s=settings.inbox.status_s, webhooks=webhooks)
     inbox = Inbox(store, redis, settings, outbox)
     beside = [asyncio.create_task(outbox.run(stop), name="outbox")]
     if settings.inbox.sqs_url:

@@ -23,13 +23,14 @@ from redis.exceptions import RedisError
 
 from bucketline import keys
 from bucketline.batch import TERMINAL, Progress, iso_time
-from bucketline.errors import BatchNotFound, BucketlineError
+from bucketline.errors import BatchNotFound, BucketlineError, ConfigError
 from bucketline.layout import OUTBOX, errors_object, manifest_object, manifest_page, outbox_object, output_object
 from bucketline.ledger import Ledger
 from bucketline.splice import dumps, loads
 from bucketline.store import NotFound, Store
 from producer.judge import Refused
 from producer.watch import progress_of
+from producer.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -63,13 +64,22 @@ class Upload:
 class Outbox:
     """All that this process writes under ``outbox/``."""
 
-    def __init__(self, store: Store, redis: Redis, *, every_s: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        redis: Redis,
+        *,
+        every_s: float,
+        webhooks: Webhooks | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._redis = redis
         self._ledger = Ledger(redis)
         script = files("producer").joinpath("outbox_forget.lua").read_text(encoding="utf-8")
         self._forget = redis.register_script(script)
         self._every_s = every_s
+        self._webhooks = webhooks
         self._clock = clock
         self._own = uuid.uuid4().hex
         self._leads = False
@@ -103,7 +113,10 @@ class Outbox:
         ] or [{"message": fault} for fault in getattr(error, "faults", ())]
         said = {"source": upload.key, "etag": upload.etag, "rejected_at": iso_time(self._clock()), "reason": str(error)}
         await self._store.put(outbox_object(upload.name, "rejected.json"), dumps({**said, "faults": faults}))
-        await self._put_status(upload, {"source": upload.key, "status": "rejected", "reason": str(error)})
+        status = {"source": upload.key, "status": "rejected", "reason": str(error)}
+        await self._put_status(upload, status)
+        if self._webhooks is not None and not isinstance(error, ConfigError):  # which an operator is about to mend
+            await self._webhooks.add(upload.batch_id, "batch.rejected", {"name": upload.name, **status})
         await self.forget(upload)
 
     async def forget(self, upload: Upload) -> None:
@@ -133,6 +146,8 @@ class Outbox:
         for task in self._copies.values():
             task.cancel()
         await asyncio.gather(*self._copies.values(), return_exceptions=True)
+        if self._webhooks is not None:
+            await self._webhooks.close()
         if self._leads:
             self._leads = False
             await self._redis.delete(keys.INBOX_PUBLISHER)
@@ -144,6 +159,8 @@ class Outbox:
         await asyncio.gather(*(self._follow(upload) for upload in uploads if upload.batch_id not in self._copies))
         if wait:
             await asyncio.gather(*self._copies.values())
+        if self._webhooks is not None:
+            await self._webhooks.tell(wait=wait)
 
     async def _lead(self) -> bool:
         """Whether this watcher is the one that publishes; the first time it is, it looks for what was forgotten."""
@@ -216,6 +233,9 @@ class Outbox:
                         if file == "manifest.json":
                             return  # a final state whose manifest is not there yet is looked at again
                 await self._put_status(upload, progress.document())
+                if self._webhooks is not None:
+                    said = {"name": upload.name, **progress.document()}
+                    await self._webhooks.add(upload.batch_id, f"batch.{progress.state.value}", said)
                 await self.forget(upload)
                 _log.info("results_in_outbox", batch=upload.batch_id, source=upload.key)
             except (RedisError, OSError, BucketlineError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +45,7 @@ async def _watch(options: Globals, *, once: bool, metrics_port: int | None) -> N
     from producer.client import Producer
     from producer.inbox import Inbox, run_inbox
     from producer.outbox import Outbox
+    from producer.webhooks import webhooks_of
 
     async with Producer(options.config) as producer:
         redis, settings = await producer.redis(), producer.settings
@@ -51,7 +53,8 @@ async def _watch(options: Globals, *, once: bool, metrics_port: int | None) -> N
             async with _metrics(metrics_port, producer):
                 await run_inbox(producer.store, redis, settings, _stop_on_signals())
             return
-        outbox = Outbox(producer.store, redis, every_s=settings.inbox.status_s)
+        webhooks = webhooks_of(redis, settings.webhook, os.environ)
+        outbox = Outbox(producer.store, redis, every_s=settings.inbox.status_s, webhooks=webhooks)
         await outbox.recall()
         await Inbox(producer.store, redis, settings, outbox).once()
         await outbox.publish(wait=True)
