@@ -65,7 +65,8 @@ TERMINAL = frozenset(state for state, following in NEXT_STATES.items() if not fo
 class BatchOptions(BaseModel):
     """What the submitter asked for; the same names on every door."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    #: built at first use: commands that only look at Redis answer sooner
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     model: str | None = Field(None, description="the model of lines that name none")
     force_model: bool = Field(False, description="--model applies to every line")
@@ -92,7 +93,7 @@ class BatchOptions(BaseModel):
 class BatchDocument(BaseModel):
     """``batch.json``. ``shards`` holds one ``[first line, offset, bytes, lines]`` each, in order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     version: Literal[1] = 1
     id: str

@@ -7,14 +7,17 @@ has not touched anything yet. An address that is none raises UsageError.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from bucketline.errors import UsageError
 from bucketline.store.base import Store
 from bucketline.store.folder import FolderStore
 from bucketline.store.patience import Patience
-from bucketline.store.s3 import S3Store
 from bucketline.store.s3_options import S3Options, read_s3_address
+
+if TYPE_CHECKING:
+    from bucketline.store.s3 import S3Store
 
 __all__ = ["open_object", "open_store"]
 
@@ -43,4 +46,6 @@ def open_object(address: str) -> tuple[Store, str]:
 
 
 def _s3(options: S3Options) -> S3Store:
+    from bucketline.store.s3 import S3Store  # a folder needs none of it
+
     return S3Store(options, patience=Patience() if options.patience_s is None else Patience(total_s=options.patience_s))
