@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,11 +20,12 @@ from bucketline.errors import BatchNotFound, NotFinished
 from bucketline.layout import BATCHES, batch_document, batch_id_of, manifest_object
 from bucketline.ledger import Ledger
 from bucketline.money import nano_from_usd
-from bucketline.store import NotFound, Store
+from bucketline.store import NotFound, Stat, Store
 
-__all__ = ["exit_code_of", "manifest_of", "progress_of", "recent", "wait_for"]
+__all__ = ["exit_code_of", "manifest_of", "progress_of", "recent", "stats_of", "wait_for"]
 
 _LOOK_S = 0.5
+_AT_ONCE = 16  #: objects looked at at once
 
 
 async def progress_of(batch_id: str, ledger: Ledger | None, store: Store) -> Progress:
@@ -47,10 +48,25 @@ async def recent(ledger: Ledger, store: Store, limit: int = 50) -> list[Progress
     found = await ledger.recent(limit)
     if found:
         return found
-    stored = [stat async for stat in store.list(BATCHES) if stat.key.endswith("/batch.json")]
+    documents = [batch_document(batch_id) async for batch_id in store.folders(BATCHES)]
+    stored = [stat for stat in await stats_of(store, documents) if stat is not None]
     newest = sorted(stored, key=lambda stat: stat.modified_s, reverse=True)[:limit]
     ids = [batch_id for stat in newest if (batch_id := batch_id_of(stat.key))]
     return [await progress_of(batch_id, None, store) for batch_id in ids]
+
+
+async def stats_of(store: Store, names: Sequence[str]) -> list[Stat | None]:
+    """The stats of many objects, a few at a time, None for those that are not there."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(name: str) -> Stat | None:
+        async with room:
+            try:
+                return await store.stat(name)
+            except NotFound:
+                return None
+
+    return await asyncio.gather(*map(one, names))
 
 
 async def wait_for(

@@ -148,6 +148,12 @@ class Store(Protocol):
         one folder the order is the same everywhere.
         """
 
+    def folders(self, prefix: str) -> AsyncIterator[str]:
+        """What keys that begin with ``prefix`` (which ends in ``/``, or is empty) go on with up to their next ``/``.
+
+        Each name once, without its ``/``, in order; what lies in them is neither listed nor paid for.
+        """
+
     async def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
 

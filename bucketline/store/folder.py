@@ -92,6 +92,10 @@ class FolderStore:
             for each in page:
                 yield each
 
+    async def folders(self, prefix: str) -> AsyncIterator[str]:
+        for name in await self._threads.run(self._disk.folders, prefix):
+            yield name
+
     async def delete(self, key: str) -> None:
         await self._threads.run(self._disk.delete, key)
 

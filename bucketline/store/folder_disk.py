@@ -18,7 +18,7 @@ import orjson
 
 from bucketline.store.base import Changed, Exists, NotFound, Stat, StoreError, StoreFull, StoreUnavailable
 from bucketline.store.folder_file import TemporaryFile, etag_of, sweep, sync_folder
-from bucketline.store.paths import OURS, names_of, walk
+from bucketline.store.paths import OURS, folders, names_of, walk
 
 __all__ = ["Disk", "OpenFile"]
 
@@ -132,6 +132,10 @@ class Disk:
         with self.told(prefix):
             for key, _, status in walk(self.root, prefix):
                 yield Stat(key, status.st_size, etag_of(status), status.st_mtime)
+
+    def folders(self, prefix: str) -> list[str]:
+        with self.told(prefix):
+            return folders(self.root, prefix)
 
     def delete(self, key: str) -> None:
         path = self._path(key)

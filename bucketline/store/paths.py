@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 
 from bucketline.store.base import StoreError
 
-__all__ = ["OURS", "names_of", "walk"]
+__all__ = ["OURS", "folders", "names_of", "walk"]
 
 OURS = ".bucketline"  #: the folder at the root that holds temporary files and metadata; never listed
 _MARK = ".%"
@@ -64,6 +64,18 @@ def walk(root: str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
     except OSError:
         return
     yield from _walk(start, base, prefix, above)
+
+
+def folders(root: str, prefix: str) -> list[str]:
+    """The names of the folders right under a prefix that hold any file, at whatever depth; in order."""
+    start = os.path.join(root, *(name for segment in prefix.split("/")[:-1] for name in _names_of_segment(segment)))
+    found = []
+    for name, is_folder, path in _entries(start, ""):
+        if is_folder and not (prefix == "" and name == OURS):
+            key = f"{prefix}{name}/"
+            if next(_walk(path, key, key, set()), None) is not None:
+                found.append(name)
+    return sorted(found)
 
 
 def _walk(

@@ -177,9 +177,7 @@ class S3Store:
         )
 
     async def list(self, prefix: str) -> AsyncIterator[Stat]:
-        params: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._options.prefix + prefix}
-        while True:
-            page = await self.calls.call(partial(_page, params=dict(params)), prefix)
+        async for page in self._pages(prefix):
             for each in page.get("Contents", ()):
                 yield Stat(
                     key=each["Key"][len(self._options.prefix) :],
@@ -187,6 +185,18 @@ class S3Store:
                     etag=each["ETag"].strip('"'),
                     modified_s=each["LastModified"].timestamp(),
                 )
+
+    async def folders(self, prefix: str) -> AsyncIterator[str]:
+        begun = len(self._options.prefix + prefix)
+        async for page in self._pages(prefix, Delimiter="/"):
+            for each in page.get("CommonPrefixes", ()):
+                yield each["Prefix"][begun:-1]
+
+    async def _pages(self, prefix: str, **more: str) -> AsyncIterator[ListObjectsV2OutputTypeDef]:
+        params: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self._options.prefix + prefix, **more}
+        while True:
+            page = await self.calls.call(partial(_page, params=dict(params)), prefix)
+            yield page
             if not page.get("IsTruncated"):
                 return
             params["ContinuationToken"] = page["NextContinuationToken"]

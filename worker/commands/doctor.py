@@ -61,24 +61,23 @@ async def _recover(producer: Producer, only: str | None) -> list[str]:
     Every batch is looked at, also those whose mark under ``unfinished/`` was lost.
     """
     from bucketline.errors import BatchNotFound
-    from bucketline.layout import BATCHES, batch_id_of, batch_prefix
+    from bucketline.layout import BATCHES, batch_document, manifest_object
     from bucketline.store import NotFound
+    from producer.watch import stats_of
     from worker.recover import recover
 
     ledger, redis = await producer.ledger(), await producer.redis()
-    files: dict[str, set[str]] = {}
-    async for stat in producer.store.list(BATCHES if only is None else batch_prefix(only)):
-        batch_id = batch_id_of(stat.key)
-        if batch_id is not None:
-            files.setdefault(batch_id, set()).add(stat.key.rsplit("/", 1)[-1])
-    unfinished = [one for one, names in files.items() if "batch.json" in names and "manifest.json" not in names]
-    if only is not None and "batch.json" not in files.get(only, set()):
-        raise BatchNotFound(f"There is no batch {only} in {producer.store.address}.")
-    wanted = await ledger.unknown(unfinished) if only is None else unfinished
+    store = producer.store
+    looked_at = [only] if only else await ledger.unknown([name async for name in store.folders(BATCHES)])
+    documents = await stats_of(store, [batch_document(name) for name in looked_at])
+    manifests = await stats_of(store, [manifest_object(name) for name in looked_at])
+    if only is not None and documents == [None]:
+        raise BatchNotFound(f"There is no batch {only} in {store.address}.")
+    states = zip(looked_at, documents, manifests, strict=True)
     found = []
-    for batch_id in wanted:
+    for batch_id in [name for name, document, manifest in states if document and not manifest]:
         try:
-            opened = await recover(batch_id, producer.store, ledger, redis)
+            opened = await recover(batch_id, store, ledger, redis)
         except NotFound:
             continue  # taken away since it was listed
         found += [batch_id] if opened else []

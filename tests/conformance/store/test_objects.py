@@ -58,6 +58,18 @@ async def test_a_listing_goes_over_pages(store: Store, kind: str) -> None:
     assert {stat.size_bytes for stat in found} == {0}
 
 
+async def test_folders_are_named_once_over_pages_and_without_what_lies_in_them(store: Store) -> None:
+    """A thousand batches of a hundred parts each are a thousand names, not a hundred thousand objects."""
+    names = [f"batch_{number:03d}" for number in range(25)] + ["ä b+c%20"]
+    keys = [f"batches/{name}/{rest}" for name in names for rest in ("batch.json", "parts/1", "parts/2")]
+    await asyncio.gather(*(store.put(key, b"") for key in [*keys, "batches/lies-beside", "inbox/x", "root"]))
+    assert [name async for name in store.folders("batches/")] == names
+    assert [name async for name in store.folders("batches/batch_003/")] == ["parts"]
+    assert [name async for name in store.folders("batches/batch_003/parts/")] == []
+    assert [name async for name in store.folders("nothing/")] == []
+    assert [name async for name in store.folders("")] == ["batches", "inbox"]
+
+
 async def test_a_range_is_cut_as_asked_and_short_at_the_end(store: Store) -> None:
     await store.put("k", b"0123456789")
     assert await store.get("k", offset=3, length=4) == b"3456"
