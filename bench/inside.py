@@ -1,0 +1,101 @@
+"""Single steps of ours, timed inside a process of their own.
+
+    python -m bench.inside read FILE                  read and parse every line, nothing else
+    python -m bench.inside submit FILE CONFIG         check, store and queue a file
+    python -m bench.inside merge CONFIG BATCH         merge the parts of a finished batch again, with its manifest
+
+Prints one JSON document: wall and CPU seconds of the step (imports left out), bytes, and the unix time of its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+
+from bench.bare import used_s
+
+BLOCK_BYTES = 1 << 20
+
+
+async def read(source: str) -> int:  # a step like the others
+    size = 0
+    rest = b""
+    with Path(source).open("rb") as file:  # noqa: ASYNC230  # nothing else runs
+        while block := file.read(BLOCK_BYTES):
+            size += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                orjson.loads(line)
+    return size
+
+
+async def submit(source: str, config: str) -> int:
+    from bucketline.batch import BatchOptions
+    from bucketline.connect import connect_redis
+    from bucketline.settings import load_settings
+    from bucketline.store import open_store
+    from producer.intake import submit as intake
+
+    settings = load_settings(config)
+    store, redis = open_store(str(settings.store)), await connect_redis(str(settings.redis_url))
+    await intake(source, store, redis, settings, BatchOptions())
+    await store.close()
+    await redis.aclose()
+    return 0
+
+
+async def merge(config: str, batch_id: str) -> int:
+    from bucketline.batch import BatchDocument, State
+    from bucketline.bill import build_manifest
+    from bucketline.catalog import Catalog
+    from bucketline.layout import batch_document, manifest_copy
+    from bucketline.manifest import FileFacts
+    from bucketline.prices import PriceBook
+    from bucketline.settings import load_settings
+    from bucketline.store import open_store
+    from worker.merge import merge as merge_parts
+
+    settings = load_settings(config)
+    store = open_store(str(settings.store))
+    document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+    merged = await merge_parts(store, document)
+    files = {
+        name: FileFacts(lines=one.lines, bytes=one.size_bytes, sha256=one.sha256)
+        for name, one in (("output.jsonl", merged.output), ("errors.jsonl", merged.errors))
+    }
+    files["input.jsonl"] = FileFacts(lines=document.lines, bytes=document.input_bytes, sha256=document.input_sha256)
+    manifest = build_manifest(
+        document,
+        merged.tally,
+        status=State.COMPLETED,
+        finished_s=time.time(),
+        files=files,
+        book=PriceBook(settings),
+        catalog=Catalog(settings),
+    )
+    await store.put(manifest_copy("again", batch_id), manifest.encode())
+    await store.close()
+    return merged.output.size_bytes + merged.errors.size_bytes
+
+
+def main() -> None:
+    steps: dict[str, Callable[..., Awaitable[int]]] = {"read": read, "submit": submit, "merge": merge}
+    step, *arguments = sys.argv[1:]
+    if step == "submit":
+        pass
+    elif step == "merge":
+        import worker.merge  # noqa: F401
+    cpu, wall = used_s(), time.monotonic()
+    size = asyncio.run(steps[step](*arguments))  # type: ignore[arg-type]
+    said = {"cpu_s": used_s() - cpu, "wall_s": time.monotonic() - wall, "bytes": size, "ended_unix_s": time.time()}
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
