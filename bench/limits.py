@@ -25,6 +25,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import aiohttp
+import uvloop
 from aiohttp import web
 from redis.asyncio import Redis
 
@@ -108,14 +109,14 @@ def provider(pipe: Connection, measure_s: float) -> None:
             await asyncio.sleep(0.05)
         await runner.cleanup()
 
-    asyncio.run(serve())
+    uvloop.run(serve())
     pipe.recv()
     pipe.send([(name, w.measured, w.refused, w.calls, w.peak, w.limit) for name, w in windows.items()])
 
 
 def worker(number: int, redis_url: str, port: int, seconds: float) -> None:
     """One worker process: lines wait at the gate, calls go over real sockets."""
-    asyncio.run(_work(number, redis_url, port, seconds))
+    uvloop.run(_work(number, redis_url, port, seconds))
 
 
 async def _work(number: int, redis_url: str, port: int, seconds: float) -> None:
@@ -225,8 +226,11 @@ def share() -> tuple[float, float]:
         there = context.Process(target=provider, args=(theirs, 1.0))
         there.start()
         port = ours.recv()
-        bare = asyncio.run(_share(server.url, port, gated=False, calls=8000, rate=1000))
-        gated = asyncio.run(_share(server.url, port, gated=True, calls=8000, rate=1000))
+        rounds = [
+            [uvloop.run(_share(server.url, port, gated=gated, calls=5000, rate=1000)) for gated in (False, True)]
+            for _ in range(4)
+        ]
+        bare, gated = (min(figures) for figures in zip(*rounds, strict=True))  # what others do only adds
         ours.send("over")
         ours.recv()
         there.join()
