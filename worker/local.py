@@ -19,6 +19,8 @@ from bucketline.errors import UsageError
 from bucketline.layout import batch_document
 from bucketline.queue import release
 from bucketline.settings import Settings
+from bucketline.store import open_store
+from producer.download import copy_results
 from producer.intake import submit
 from producer.watch import progress_of
 from worker.embedded import EmbeddedRedis
@@ -42,6 +44,12 @@ class LocalRun:
     resume: bool = False
     strict: bool = False
     number_duplicates: bool = False
+    to: str | None = None  #: the ``s3://`` address for the results; ``folder`` is then where the work is done
+
+    @property
+    def place(self) -> str:
+        """Where the results go, for people."""
+        return self.to or str(self.folder)
 
 
 async def run_local(
@@ -57,6 +65,8 @@ async def run_local(
     if batch_id is None and work.exists():
         _refuse_to_overwrite(run.folder, work)
     work.mkdir(exist_ok=True)
+    if run.to is not None:
+        await _check(run.to)  # before any line is paid for
     async with _engine(work, settings) as engine:
         if batch_id is not None:
             await _let_go(batch_id, engine)
@@ -80,6 +90,8 @@ async def run_local(
             stop.set()
             await served
     if progress.state in TERMINAL:
+        if run.to is not None:
+            await _copy(work, batch_id, run.to)
         _hand_over(work, run.folder, batch_id)
     return progress
 
@@ -124,6 +136,25 @@ def _refuse_to_overwrite(folder: Path, work: Path) -> None:
         shutil.rmtree(work)
         return
     raise UsageError(f"{folder} holds an unfinished run; go on with --resume, or give another folder.")
+
+
+async def _check(address: str) -> None:
+    """Raises UsageError and StoreUnavailable where the results could not be put at the end."""
+    to = open_store(address)
+    try:
+        await to.check()
+    finally:
+        await to.close()
+
+
+async def _copy(work: Path, batch_id: str, address: str) -> None:
+    """Put the results where they were asked for; where that fails they stay, and ``--resume`` puts them again."""
+    store, to = open_store(str(work / "store")), open_store(address)
+    try:
+        await copy_results(batch_id, store, to)
+    finally:
+        await store.close()
+        await to.close()
 
 
 def _hand_over(work: Path, folder: Path, batch_id: str) -> None:

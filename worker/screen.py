@@ -10,7 +10,6 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -46,16 +45,16 @@ async def run_visibly(order: LocalRun, settings: Settings) -> int:
     if progress.state not in TERMINAL:
         console.print(
             f"Stopped with {progress.counts.done:,} of {progress.counts.total:,} lines done and kept; "
-            f"go on with: bucketline run {order.source} -o {order.folder} --resume",
+            f"go on with: bucketline run {order.source} -o {order.place} --resume",
             markup=False,
         )
         return _INTERRUPTED
     manifest = Manifest.parse((order.folder / "manifest.json").read_bytes())
-    show_manifest(console, manifest, order.folder)
+    show_manifest(console, manifest, order.place)
     return _exit_code(progress)
 
 
-def show_manifest(console: Console, manifest: Manifest, folder: Path) -> None:
+def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
     """The manifest's summary: lines, money by route, and where the files lie."""
     counts, cost = manifest.counts, manifest.cost
     console.print(
@@ -90,7 +89,7 @@ def show_manifest(console: Console, manifest: Manifest, folder: Path) -> None:
         f"Latency p50 {latency.p50:.2f} s, p95 {latency.p95:.2f} s, longest {seconds_in_words(latency.max)}.",
         markup=False,
     )
-    console.print(f"Results: {folder}/output.jsonl, errors.jsonl, manifest.json", markup=False)
+    console.print(f"Results: {place.rstrip('/')}/output.jsonl, errors.jsonl, manifest.json", markup=False)
 
 
 def _exit_code(progress: Progress) -> int:

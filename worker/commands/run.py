@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +20,10 @@ def register(app: typer.Typer) -> None:
     def run(
         context: typer.Context,
         file: Annotated[str, typer.Argument(help="JSON lines: a path, - for standard input, or s3://BUCKET/KEY")],
-        output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="where the results go")],
+        output: Annotated[
+            str,
+            typer.Option("--output", "-o", metavar="DIR", help="where the results go: a folder, or s3://BUCKET/PREFIX"),
+        ],
         model: Annotated[str | None, typer.Option(help="the model of lines that name none")] = None,
         force_model: Annotated[bool, typer.Option("--force-model", help="--model for every line")] = False,
         max_cost: Annotated[str | None, typer.Option(metavar="USD", help="the budget")] = None,
@@ -42,12 +48,23 @@ def register(app: typer.Typer) -> None:
             "metadata": metadata_pairs(metadata) if metadata else None,
             "on_quota": on_quota,
         }
+        far = output.startswith("s3://")
         order = LocalRun(
             source=file,
-            folder=output,
+            folder=_work_folder(output) if far else Path(output),
+            to=output if far else None,
             options=batch_options(None, asked),
             resume=resume,
             strict=strict,
             number_duplicates=duplicates == "number",
         )
-        raise typer.Exit(run_on_screen(order, load_settings(context.obj.config)))
+        code = run_on_screen(order, load_settings(context.obj.config))
+        if far and (order.folder / "manifest.json").exists():
+            shutil.rmtree(order.folder, ignore_errors=True)  # all of it is at its address
+        raise typer.Exit(code)
+
+
+def _work_folder(address: str) -> Path:
+    """Where a run works whose results go to a bucket: the same for the same address, so that ``--resume`` finds it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "bucketline" / "runs" / hashlib.sha256(address.encode()).hexdigest()[:16]
