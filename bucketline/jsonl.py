@@ -42,25 +42,26 @@ class Splitter:
 
     def feed(self, block: bytes) -> Iterator[Record]:
         """Yield the records that end inside this block."""
-        start = 0
-        end = block.find(b"\n")
-        while end >= 0:
+        lines = block.split(b"\n")
+        rest = lines.pop()
+        for raw in lines:
+            size = len(raw)
             if self._pieces:
-                self._hold(block[start:end])
-                raw, size = self._take()
-            else:
-                raw, size = block[start:end], end - start
-            yield from self._record(raw, size + 1)
-            start = end + 1
-            end = block.find(b"\n", start)
-        if start < len(block):
-            self._hold(block[start:])
+                self._hold(raw)
+                raw, size = self._take()  # noqa: PLW2901  # the line of which this block held the end
+            record = self._record(raw, size + 1)
+            if record is not None:
+                yield record
+        if rest:
+            self._hold(rest)
 
     def finish(self) -> Iterator[Record]:
         """Yield the last line where the stream did not end in a newline."""
         if self._held:
             raw, size = self._take()
-            yield from self._record(raw, size)
+            record = self._record(raw, size)
+            if record is not None:
+                yield record
 
     def _hold(self, piece: bytes) -> None:
         room = self._cap + 2 - self._held
@@ -72,7 +73,8 @@ class Splitter:
         self._pieces, self._held = [], 0
         return raw, size
 
-    def _record(self, raw: bytes, size_bytes: int) -> Iterator[Record]:
+    def _record(self, raw: bytes, size_bytes: int) -> Record | None:
+        """The line as a record; None where it is blank."""
         line, offset = self._line, self._offset
         self._line, self._offset = line + 1, offset + size_bytes
         if offset == 0 and raw.startswith(BOM):
@@ -80,11 +82,10 @@ class Splitter:
         if raw.endswith(b"\r"):
             raw = raw[:-1]
         if not raw.strip(_BLANK):
-            return
+            return None
         if len(raw) > self._cap:
-            yield Record(line, offset, raw[:256], size_bytes, oversized=True)
-        else:
-            yield Record(line, offset, raw, size_bytes)
+            return Record(line, offset, raw[:256], size_bytes, oversized=True)
+        return Record(line, offset, raw, size_bytes)
 
 
 def records_of(data: bytes, *, line: int = 1, offset_bytes: int = 0, cap_bytes: int = 1 << 62) -> Iterator[Record]:

@@ -16,6 +16,7 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -181,18 +182,22 @@ def _form(envelope: dict[str, Any], params: dict[str, Any], custom_id: JsonScala
     if url is None:
         return _form_of_body(params, custom_id)
     method = envelope.get("method", "POST")
-    if not isinstance(method, str) or method.upper() != "POST":
+    if method != "POST" and (not isinstance(method, str) or method.upper() != "POST"):
         raise _Bad(f"The method is {method!r}; only POST can be sent.", custom_id)
-    if isinstance(url, str):
-        path = url.split("?", 1)[0].rstrip("/")
-        for ending, form in _FORM_OF_PATH:
-            if path.endswith(ending):
-                return form
+    form = _form_of_url(url) if isinstance(url, str) else None
+    if form is not None:
+        return form
     raise _Bad(
         f"The url {url!r} is no endpoint that can be batched; use /v1/chat/completions, /v1/responses, "
         "/v1/embeddings, /v1/completions or /v1/messages.",
         custom_id,
     )
+
+
+@lru_cache(maxsize=256)
+def _form_of_url(url: str) -> Form | None:
+    path = url.split("?", 1)[0].rstrip("/")
+    return next((form for ending, form in _FORM_OF_PATH if path.endswith(ending)), None)
 
 
 def _gemini_form(params: dict[str, Any]) -> Form:

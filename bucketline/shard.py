@@ -43,6 +43,8 @@ class ShardCutter:
         self._first: Record | None = None
         self._end_bytes = 0
         self._lines = 0
+        self._most_lines = lines_of_shard(0)
+        self._most_end_bytes = 0
 
     def add(self, record: Record) -> Shard | None:
         """Take one record; returns the shard before it when that one is full.
@@ -52,12 +54,14 @@ class ShardCutter:
         full = None
         if record.oversized:
             return self._cut() if self._first is not None else None
-        if self._first is not None and self._is_full(record):
+        end_bytes = record.offset_bytes + record.size_bytes
+        if self._lines and (self._lines >= self._most_lines or end_bytes > self._most_end_bytes):
             full = self._cut()
         if self._first is None:
             self._first = record
+            self._most_end_bytes = record.offset_bytes + _MOST_BYTES
         self._lines += 1
-        self._end_bytes = record.offset_bytes + record.size_bytes
+        self._end_bytes = end_bytes
         return full
 
     def finish(self) -> Iterator[Shard]:
@@ -65,16 +69,10 @@ class ShardCutter:
         if self._first is not None:
             yield self._cut()
 
-    def _is_full(self, record: Record) -> bool:
-        if self._lines >= lines_of_shard(self._number):
-            return True
-        start = self._first.offset_bytes if self._first else 0
-        return record.offset_bytes + record.size_bytes - start > _MOST_BYTES
-
     def _cut(self) -> Shard:
         first = self._first
         assert first is not None
         shard = Shard(self._number, first.line, first.offset_bytes, self._end_bytes - first.offset_bytes, self._lines)
         self._number += 1
-        self._first, self._lines = None, 0
+        self._first, self._lines, self._most_lines = None, 0, lines_of_shard(self._number)
         return shard

@@ -24,6 +24,7 @@ __all__ = ["LINE_CAP_BYTES", "BadLine", "Ids", "Scanner", "id_digest"]
 
 LINE_CAP_BYTES = 32 * 1024 * 1024  #: a longer line is an error line
 _BUCKETS = 64
+_WIDTH = 2**64 - 1
 _MOST_MODELS = 4096  #: verdicts kept; names come from outside and must not fill the memory
 
 
@@ -51,7 +52,9 @@ class Ids:
         self._lines = [array("Q") for _ in range(_BUCKETS)]
 
     def add(self, custom_id: JsonScalar, line: int) -> None:
-        digest = id_digest(custom_id)
+        # A text's own hash is keyed anew in each process and as wide as ours; other types go by ``id_digest``, in which
+        # 1, 1.0 and true differ.
+        digest = hash(custom_id) & _WIDTH if type(custom_id) is str else id_digest(custom_id)
         bucket = digest & (_BUCKETS - 1)
         self._digests[bucket].append(digest)
         self._lines[bucket].append(line)
