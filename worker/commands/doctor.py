@@ -6,11 +6,12 @@ It lies beside the worker's commands because recovery is the worker's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bucketline.errors import UsageError
+from bucketline.errors import ConfigError, UsageError
 from producer.commands.base import JsonFlag, note, print_json, print_table, with_producer
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Argument(metavar="[ID]", help="with --recover: only this batch", show_default=False)
         ] = None,
         recover: Annotated[bool, typer.Option("--recover", help="rebuild in Redis what only the store knows")] = False,
+        models: Annotated[
+            bool, typer.Option("--models", help="ask each provider which models it has, and name those that are gone")
+        ] = False,
         json: JsonFlag = False,
     ) -> None:
         """Check configuration, keys, Redis and store; exits with 0 when nothing is in the way."""
-        findings = asyncio.run(_examine(context.obj.config))
+        findings = asyncio.run(_examine(context.obj.config, models=models))
         code = max(finding.exit_code for finding in findings)
         if batch_id is not None and not recover:
             raise UsageError("An ID is only for --recover; write `bucketline doctor --recover ID`.")
@@ -49,10 +53,15 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(code)
 
 
-async def _examine(config: str | None) -> list[Finding]:
+async def _examine(config: str | None, *, models: bool) -> list[Finding]:
+    from bucketline.settings import load_settings
     from producer.doctor import examine
+    from worker.model_check import examine_models
 
-    return [finding async for finding in examine(config)]
+    findings = [finding async for finding in examine(config)]
+    with contextlib.suppress(ConfigError):  # said under configuration
+        findings += await examine_models(load_settings(config)) if models else []
+    return findings
 
 
 async def _recover(producer: Producer, only: str | None) -> list[str]:
