@@ -13,7 +13,7 @@ demo: .venv/ready ## a real batch through simulated providers in bad weather; ne
 	@$(BIN)/bucketline demo
 
 test: .venv/ready-dev ## every test: unit, then integration with real servers
-	@$(PYTEST) tests/unit
+	@$(PYTEST) -n 2 --dist loadfile tests/unit
 	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration tests/docs
 
 test-deploy: .venv/ready-deploy ## what is slow or wants root: wheel, Procfile, network namespaces, deploy/
@@ -34,6 +34,21 @@ replay: .venv/ready-dev ## known faults, case by case: make replay CASES="DIR…
 
 chaos-providers: .venv/ready-dev ## 5,000 lines through three providers in a scripted storm
 	@$(BIN)/python -m tests.chaos.providers
+
+chaos: .venv/ready-dev ## 10,000 lines through three workers while everything around them fails (ten minutes)
+	@$(BIN)/python -m tests.chaos.lines
+
+chaos-quick: .venv/ready-dev ## the same in a minute and a half
+	@$(BIN)/python -m tests.chaos.lines --quick
+
+bench: .venv/ready-dev ## the whole line beside a bare loop and other clients; writes bench/results.md (half an hour)
+	@$(BIN)/python -m bench.line
+
+bench-quick: .venv/ready-dev ## its ratios alone (two minutes)
+	@$(BIN)/python -m bench.line --quick --no-peers
+
+bench-limits: .venv/ready-dev ## how full the gate keeps an allowance, and who is refused
+	@$(BIN)/python bench/limits.py
 
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json
