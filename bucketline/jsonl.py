@@ -49,7 +49,7 @@ class Splitter:
             if self._pieces:
                 self._hold(raw)
                 raw, size = self._take()  # noqa: PLW2901  # the line of which this block held the end
-            record = self._record(raw, size + 1)
+            record = self._record(raw, size, 1)
             if record is not None:
                 yield record
         if rest:
@@ -59,7 +59,7 @@ class Splitter:
         """Yield the last line where the stream did not end in a newline."""
         if self._held:
             raw, size = self._take()
-            record = self._record(raw, size)
+            record = self._record(raw, size, 0)
             if record is not None:
                 yield record
 
@@ -73,10 +73,13 @@ class Splitter:
         self._pieces, self._held = [], 0
         return raw, size
 
-    def _record(self, raw: bytes, size_bytes: int) -> Record | None:
-        """The line as a record; None where it is blank."""
+    def _record(self, raw: bytes, length_bytes: int, end_bytes: int) -> Record | None:
+        """The line as a record; None where it is blank. Of one past the cap ``raw`` may be the beginning alone."""
         line, offset = self._line, self._offset
+        size_bytes = length_bytes + end_bytes
         self._line, self._offset = line + 1, offset + size_bytes
+        if length_bytes > self._cap + 2:  # more than is ever held: not blank, whatever its beginning is
+            return Record(line, offset, raw[:256], size_bytes, oversized=True)
         if offset == 0 and raw.startswith(BOM):
             raw = raw[3:]
         if raw.endswith(b"\r"):

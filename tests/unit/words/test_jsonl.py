@@ -50,6 +50,16 @@ def test_a_line_over_the_cap_is_said_and_its_neighbours_live() -> None:
     assert found[2].raw == b"{2}"
 
 
+def test_a_long_line_is_not_taken_for_blank_by_its_beginning() -> None:
+    """It would be missing from the results without a word."""
+    for start in (b" ", b"\xef\xbb\xbf"):
+        found = list(records_of(start * 100 + b"{1}\n{2}\n", cap_bytes=100))
+        assert [(record.line, record.oversized) for record in found] == [(1, True), (2, False)]
+        splitter = Splitter(cap_bytes=100)
+        found = [record for byte in start * 100 + b"{1}\n{2}\n" for record in splitter.feed(bytes([byte]))]
+        assert [(record.line, record.oversized) for record in found] == [(1, True), (2, False)]
+
+
 def test_a_long_line_in_small_blocks_is_never_held_whole() -> None:
     splitter = Splitter(cap_bytes=64)
     for _ in range(10_000):

@@ -1,0 +1,86 @@
+"""What is fuzzed: functions of bytes that read what strangers write, each with what must hold.
+
+Comes in: any bytes. Goes out: nothing, or an exception where a promise is broken. ``split`` is the cutter of records,
+against a model of five lines; ``request`` a line and a splice of its body; ``reply`` any body to every adapter. Run by
+``scripts.fuzz``, and with their seeds by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from multidict import CIMultiDict
+
+from bucketline.jsonl import BOM, Splitter
+from bucketline.request import Fault, Form, Request, read_request
+from bucketline.splice import splice
+from tests.samples import chat_line, route
+from worker.providers import Reply, adapter_for
+
+WIRES = ("openai", "anthropic", "gemini", "vertex", "bedrock")
+
+
+def split(data: bytes) -> None:
+    """Records of a stream in odd blocks are what a plain split of the whole says."""
+    if not data:
+        return
+    size, cap, stream = data[0] % 7 + 1, data[0] % 5 * 8 + 4, data[1:]
+    splitter = Splitter(cap_bytes=cap)
+    found = [record for at in range(0, len(stream), size) for record in splitter.feed(stream[at : at + size])]
+    found += splitter.finish()
+    expected, offset = [], 0
+    for number, raw in enumerate(stream.split(b"\n"), 1):
+        text = raw.removeprefix(BOM) if offset == 0 else raw
+        text = text.removesuffix(b"\r")
+        over = len(text) > cap or len(raw) > cap + 2  # a very long line is one, whatever stands in it
+        if text.strip(b" \t\r") or over:
+            expected.append((number, offset, text, over))
+        offset += len(raw) + 1
+    assert [(r.line, r.offset_bytes, r.raw if not r.oversized else None, r.oversized) for r in found] == [
+        (number, at, None if over else text, over) for number, at, text, over in expected
+    ], (found, expected)
+
+
+def request(data: bytes) -> None:
+    """A line is understood or refused; a splice of its body changes its member and no other."""
+    read = read_request(data, 1, "m")
+    if isinstance(read, Fault):
+        return
+    body = splice(read.body, {"model": "other"}, ["stream"])
+    rest = {name: value for name, value in orjson_or_json(read.body).items() if name not in ("model", "stream")}
+    changed = orjson_or_json(body)
+    assert changed.pop("model") == "other"
+    assert changed == rest or repr(changed) == repr(rest)  # NaN is unlike itself
+
+
+def orjson_or_json(raw: bytes) -> dict[str, Any]:
+    from bucketline.splice import loads
+
+    found: dict[str, Any] = loads(raw)
+    return found
+
+
+def reply(data: bytes) -> None:
+    """Any body, with any status, is an answer or a failure, to every adapter."""
+    status = (200, 200, 400, 401, 404, 429, 500, 503)[len(data) % 8]
+    headers = CIMultiDict({"content-type": "application/json", "retry-after": data[:12].decode("latin-1")})
+    for wire in WIRES:
+        adapter_for(wire).read(Reply(status, headers, data), chat_line(), ROUTES[wire])
+    whole = Request(1, "r", Form.CHAT, "m", data, {})
+    assert whole.body is data
+
+
+ROUTES = {wire: route(wire, "m", region="eu-west-1", project="p") for wire in WIRES}
+TARGETS: dict[str, Callable[[bytes], None]] = {"split": split, "request": request, "reply": reply}
+SEEDS = {
+    "split": [b"\x03{}\n\n{1}\r\n", b"\x01" + BOM + b"a\n"],
+    "request": [
+        orjson.dumps({"custom_id": 1, "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}})
+    ],
+    "reply": [
+        b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}',
+        b'{"error":{}}',
+    ],
+}
