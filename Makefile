@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test test-deploy check fix replay chaos-providers schema reference clean constraints
+.PHONY: help demo test test-peers test-deploy check fix replay chaos-providers schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ demo: .venv/ready ## a real batch through simulated providers in bad weather; ne
 test: .venv/ready-dev ## every test: unit, then integration with real servers
 	@$(PYTEST) -n 2 --dist loadfile tests/unit
 	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration tests/docs
+
+test-peers: .venv/ready-dev ## batches against a mock provider of other hands, which breaks on purpose and judges
+	@$(PYTEST) tests/peers
 
 test-deploy: .venv/ready-deploy ## what is slow or wants root: wheel, Procfile, network namespaces, deploy/
 	@$(PYTEST) -n 2 --dist loadfile tests/deploy
