@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BudgetExhausted", "Demand", "Gate", "Permit"]
 
 _WATCH_S = 0.5  #: how often a gate looks whether figures were changed
+_IDLE_WATCH_S = 0.8  #: the same while no call waits or is in flight
 _OBSERVE_S = 0.05  #: headers of one lane are read at most so often
 _FIGURE_OF = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input_tpm", "output_tokens": "output_tpm"}
 _PRIORITIES = 500
@@ -242,10 +243,13 @@ class Gate:
         self._messages.append(message)
         self._told.set()
 
+    def _is_busy(self) -> bool:
+        return any(len(lane.waiters) or lane.books.holding for lane in self._lanes.values())
+
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), _WATCH_S)
+                await asyncio.wait_for(self._told.wait(), _WATCH_S if self._is_busy() else _IDLE_WATCH_S)
             self._told.clear()
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 while self._messages:

@@ -39,6 +39,8 @@ __all__ = ["LineWorker", "WorkerSettings", "open_engine", "serve"]
 
 _log = logger(__name__)
 
+_SLOWER = 4  #: an idle worker looks at the queue so many times less often
+_QUIET_AFTER_S = 3.0  #: and is idle after so long without a shard
 _READ_LIMIT = 2000  #: running shards stay in the queue, so a worker must read past all of the fleet's
 _MOST_SHARDS = 1000  #: the real bound is the room for lines
 _HAND_BACK_S = 3.0
@@ -71,7 +73,24 @@ class LineWorker(Worker):
         )
         self._engine = engine
         self._leases = leases
+        self._looked_s = self._worked_s = 0.0
         self.in_progress_timeout_s = settings.lease_s
+
+    async def _poll_iteration(self) -> None:
+        """arq's look at the queue, less often while nothing can come of it: it reaps ended jobs all the same."""
+        self.allow_pick_jobs = self._is_due(time.monotonic())
+        await super()._poll_iteration()
+
+    def _is_due(self, now_s: float) -> bool:
+        """Quick while there is work and room for more; slow when idle, or full: then only a new batch would be taken."""
+        runner = self._engine.runner
+        if runner.open:
+            self._worked_s = now_s
+        quick = runner.room_lines > 0 and now_s - self._worked_s < _QUIET_AFTER_S
+        if now_s - self._looked_s < (0.5 if quick else _SLOWER - 0.5) * self.poll_delay_s:
+            return False
+        self._looked_s = now_s
+        return True
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
         """Leave out what others hold (one command for all of them), then take what there is room for."""
