@@ -14,8 +14,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from bucketline.batch import TERMINAL, BatchDocument, BatchOptions, Progress
+from bucketline.circuit import read_all_circuits
 from bucketline.errors import UsageError
+from bucketline.failure import TABLE, Kind
 from bucketline.layout import batch_document
 from bucketline.queue import release
 from bucketline.settings import Settings
@@ -27,11 +31,13 @@ from worker.embedded import EmbeddedRedis
 from worker.engine import Engine
 from worker.recover import recover
 from worker.service import open_engine, serve
+from worker.tasks import end_tasks
 
 __all__ = ["LocalRun", "run_local"]
 
 WORK_FOLDER = ".bucketline"  #: inside the results' folder: the embedded Redis and the store
 _LOOK_S = 0.2
+_TELL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,15 @@ class LocalRun:
 
 
 async def run_local(
-    run: LocalRun, settings: Settings, show: Callable[[Progress], None], stop: asyncio.Event
+    run: LocalRun,
+    settings: Settings,
+    show: Callable[[Progress], None],
+    stop: asyncio.Event,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Progress:
     """Run a batch to its end, or until ``stop`` is set. Raises the same errors as submit.
 
-    ``show`` is called a few times a second with the progress. The results are in the folder when the state is final.
+    ``show`` is called a few times a second with the progress, ``tell`` with what lines wait for a person to mend. The results are in the folder when the state is final.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     work = run.folder / WORK_FOLDER
@@ -85,7 +95,11 @@ async def run_local(
                 batch_id = document.id
             else:
                 await recover(batch_id, engine.store, engine.ledger, engine.redis)
-            progress = await _watch(batch_id, engine, show, stop, served)
+            telling = asyncio.create_task(_tell_what_waits_for_people(engine, tell))
+            try:
+                progress = await _watch(batch_id, engine, show, stop, served)
+            finally:
+                await end_tasks(telling)
         finally:
             stop.set()
             await served
@@ -117,6 +131,21 @@ async def _watch(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_S):
                 await stop.wait()
+
+
+async def _tell_what_waits_for_people(engine: Engine, tell: Callable[[str], None]) -> None:
+    """Say once of each account or route that only a person can open again; its lines wait, and nothing moves."""
+    told: set[str] = set()
+    while True:
+        await asyncio.sleep(_TELL_S)
+        with contextlib.suppress(RedisError, OSError):
+            for circuit in await read_all_circuits(engine.redis):
+                if circuit.until_s is None and circuit.name not in told:
+                    told.add(circuit.name)
+                    sentence = TABLE[Kind(circuit.kind)].sentence if circuit.kind in set(Kind) else circuit.kind
+                    tell(
+                        f"{circuit.name}: {sentence} Its lines wait. Ctrl-C, mend it, then --resume; or --on-quota fail."
+                    )
 
 
 def _resumed(work: Path) -> str | None:

@@ -41,7 +41,7 @@ async def run_visibly(order: LocalRun, settings: Settings) -> int:
     console = Console(file=sys.stderr, highlight=False)
     stop = _stop_on_interrupt(console)
     with Bar(console) as bar:
-        progress = await run_local(order, settings, bar.show, stop)
+        progress = await run_local(order, settings, bar.show, stop, lambda words: console.print(words, markup=False))
     if progress.state not in TERMINAL:
         console.print(
             f"Stopped with {progress.counts.done:,} of {progress.counts.total:,} lines done and kept; "
