@@ -20,7 +20,7 @@ from tests.docs.world import World, a_world
 BLOCKS = blocks()
 SHELL = [block for block in BLOCKS if block.language == "sh" and block.note is None]
 #: what a page may ask of ``make``; they are the project's own tests, not run inside one
-MAKE = re.compile(r"^make (\S+)")
+MAKE = re.compile(r"(?m)^make (\S+)")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 QUESTIONS = "\n".join(
     block.text.rstrip("\n") for block in BLOCKS if block.language == "jsonl" and block.page == "README.md"
