@@ -14,7 +14,7 @@ demo: .venv/ready ## a real batch through simulated providers in bad weather; ne
 
 test: .venv/ready-dev ## every test: unit, then integration with real servers
 	@$(PYTEST) -n 2 --dist loadfile tests/unit
-	@$(PYTEST) -n 2 --dist loadfile tests/conformance tests/integration tests/docs
+	@$(PYTEST) -n 2 --dist loadfile --reruns 1 tests/conformance tests/integration tests/docs
 
 test-peers: .venv/ready-dev ## batches against a mock provider of other hands, which breaks on purpose and judges
 	@$(PYTEST) tests/peers
