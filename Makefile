@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test test-peers test-deploy check fix replay chaos-providers schema reference clean constraints
+.PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ schema: .venv/ready-dev ## write the manifest's published schema anew from the c
 
 reference: .venv/ready-dev ## write the pages that are made of the code anew
 	@$(BIN)/python -m scripts.reference
+
+audit: .venv/ready-deploy ## known weaknesses of the pinned packages, where the advisories can be reached
+	@$(BIN)/python -m scripts.audit
 
 clean: ## remove the environment and every cache
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
