@@ -1,5 +1,5 @@
--- Admission: settles what is over, then lets waiting requests through, in order, as far as every limit of every scope
--- allows. All or nothing for each request; nothing is ever decided outside of this script.
+-- Admission, behind ``window.lua``, which keeps the minutes: settles what is over, then lets waiting requests through, in
+-- order, as far as every limit of every scope allows. All or nothing for each request; nothing is decided elsewhere.
 -- KEYS, four for each scope: hash of its figures, hash of its state, zset of who waits, zset of leases
 -- ARGV[1] the time in microseconds, '' in production: the server's own
 -- ARGV[2] who asks: one lane of one worker      ARGV[3] its waiting requests, a number for display
@@ -14,103 +14,14 @@
 --   (g goes, b waits for money that is reserved, x will find no money); over what time to spread them, when to ask
 --   again (-1: nothing waits), what stands in the way, and in which scope (from 1)
 --   or {"unknown", scope} where a scope's figures are not in Redis: write them and ask again; nothing was changed
---
--- The state of a scope. Minutes are exact: amounts lie in slots of a quarter second, "q:N" requests, "t:N" tokens,
--- "i:N" input, "o:N" output, and a slot leaves the sum only when all of it is older than a minute and the margin (the
--- margin is for the way to the provider, which is never equally long). Beside each sum a bucket evens the flow: it
--- fills at the limit's own pace up to the burst, in millionths, and may owe. Output lies in a slot HOLD later, or in
--- that of its settlement if this comes first: a provider may count it when the call begins or when it ends.
 
-local WINDOW, SLOT, HOLD = 60750000, 250000, 20
-local LEASE, FRESH = 15000000, 2000000
-local SPREAD, SOON, LATE = 250000, 10000, 1000000
-local REFUND = 5   -- refunds may fill a bucket to so many bursts: the slots are the guard, the bucket only paces
-local UNIT = 1000000
-local DIMS = {'q', 't', 'i', 'o'}
+local FRESH = 2000000
+local SPREAD, LATE = 250000, 1000000
 local NAMES = {q = 'requests', t = 'tokens', i = 'input_tokens', o = 'output_tokens'}
-local FIGURES = {'known', 'rpm', 'tpm', 'input_tpm', 'output_tpm', 'rpd', 'tpd', 'concurrency', 'burst_ms', 'budget'}
-local FIELDS = {'at', 'tail', 'last', 'q.level', 't.level', 'i.level', 'o.level', 'q.sum', 't.sum', 'i.sum', 'o.sum',
-  'held', 'rd', 'td', 'day.from', 'day.until', 'aimd', 'aimd.ok', 'nb', 'nb.len', 'usd'}
 
-local function int(x) return string.format('%.0f', x) end
-local function numbers(text)
-  local list = {}
-  for number in string.gmatch(text, '%-?%d+') do list[#list + 1] = tonumber(number) end
-  return list
-end
-
-local now = tonumber(ARGV[1])
-if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * UNIT + tonumber(t[2])
-end
 local me = ARGV[2]
 local ask, per_scope, settled, wanted = numbers(ARGV[4]), numbers(ARGV[5]), numbers(ARGV[6]), numbers(ARGV[7])
 local sequence, count, common, priority, age = ask[1], ask[2], ask[3], ask[4], ask[5]
-
-local function read(k)
-  local figures = redis.call('HMGET', KEYS[4 * k - 3], unpack(FIGURES))
-  if not figures[1] then return nil end
-  local state = redis.call('HMGET', KEYS[4 * k - 2], unpack(FIELDS))
-  local s = {key = KEYS[4 * k - 2], line = KEYS[4 * k - 1], leases = KEYS[4 * k]}
-  for n = 1, #FIELDS do s[FIELDS[n]] = tonumber(state[n]) end
-  local burst = (tonumber(figures[9]) or 1000) / 60000
-  s.limit = {q = tonumber(figures[2]), t = tonumber(figures[3]), i = tonumber(figures[4]), o = tonumber(figures[5])}
-  s.burst = {}
-  for d, limit in pairs(s.limit) do s.burst[d] = math.floor(math.max(limit * burst, 1) * UNIT) end
-  s.rpd, s.tpd, s.concurrency = tonumber(figures[6]), tonumber(figures[7]), tonumber(figures[8])
-  s.budget = tonumber(figures[10])
-  return s
-end
-
--- The server's clock went back (it was set, or a replica took over): all that was used counts as used just now, so that
--- nothing is forgotten and nobody waits for the old time.
-local function step_back(s)
-  for _, d in ipairs(DIMS) do
-    for slot = s.tail, s.last do redis.call('HDEL', s.key, d .. ':' .. int(slot)) end
-    if (s[d .. '.sum'] or 0) > 0 then
-      redis.call('HSET', s.key, d .. ':' .. int(math.floor(now / SLOT)), int(s[d .. '.sum']))
-    end
-  end
-  s.tail, s.last = math.floor(now / SLOT), math.floor(now / SLOT)
-  for _, member in ipairs(redis.call('ZRANGE', s.leases, 0, -1)) do
-    redis.call('ZADD', s.leases, int(now + LEASE), member)
-  end
-  redis.call('DEL', s.line)
-  if s['day.from'] then s['day.from'] = math.min(s['day.from'], now) end
-  s.at = now
-end
-
-local function bring_up(s)
-  local fresh = s.at == nil
-  s.at = s.at or now
-  if s.at > now then step_back(s) end
-  if s.nb then s.nb = math.min(s.nb, now + (s['nb.len'] or 0)) end
-  local slot = math.floor(now / SLOT)
-  s.tail, s.last = s.tail or slot, s.last or slot
-  local gone = math.floor((now - WINDOW) / SLOT) - 1
-  for n = s.tail, math.min(gone, s.last) do
-    local names = {'q:' .. int(n), 't:' .. int(n), 'i:' .. int(n), 'o:' .. int(n)}
-    local amounts = redis.call('HMGET', s.key, unpack(names))
-    for p, d in ipairs(DIMS) do
-      if amounts[p] then s[d .. '.sum'] = math.max(0, (s[d .. '.sum'] or 0) - tonumber(amounts[p])) end
-    end
-    redis.call('HDEL', s.key, unpack(names))
-  end
-  s.tail = math.max(s.tail, gone + 1)
-  s.last = math.max(s.last, s.tail)
-  local elapsed = math.min(now - s.at, WINDOW)
-  for d, limit in pairs(s.limit) do
-    local level, burst = s[d .. '.level'], s.burst[d]
-    -- A bucket without a past starts full. If the asker has one, the state was lost: then it starts owing a burst. The
-    -- flow before was even but for one burst, so going on evenly without another keeps every window.
-    if not level then level = (fresh and sequence > 1) and -burst or burst end
-    if level < burst then level = math.min(burst, math.floor(level + elapsed * limit / 60)) end
-    s[d .. '.level'] = math.min(level, REFUND * burst)
-    s[d .. '.sum'] = s[d .. '.sum'] or 0
-  end
-  s.at = now
-end
 
 local function day(s, reset)
   if not s['day.until'] or now >= s['day.until'] then
@@ -136,28 +47,6 @@ local function leases(s, held)
   local before = tonumber(redis.call('HGET', s.key, 'h:' .. me)) or 0
   s.held = math.max(0, (s.held or 0) + held - before)
   s.mine = held
-end
-
-local function put(s, d, slot, amount)
-  if amount == 0 or not s.limit[d] then return end
-  if slot < s.tail then return end  -- older than the window: it counts no more
-  local field = d .. ':' .. int(slot)
-  if amount < 0 then
-    amount = -math.min(-amount, tonumber(redis.call('HGET', s.key, field)) or 0)
-  end
-  if amount ~= 0 then
-    redis.call('HINCRBY', s.key, field, int(amount))
-    s[d .. '.sum'] = math.max(0, s[d .. '.sum'] + amount)
-    s.last = math.max(s.last, slot)
-  end
-end
-
-local function pace(s, d, amount)
-  local name = d .. '.level'
-  if s[name] then
-    local level = s[name] - amount * UNIT
-    s[name] = math.max(math.min(level, REFUND * s.burst[d]), math.min(level, s[name]))
-  end
 end
 
 local function settle(s)
@@ -211,11 +100,14 @@ local function wait_for(s, cost)
     local c, sum, level = cost[d], s[d .. '.sum'], s[d .. '.level']
     if c > 0 then
       -- Larger than the whole limit, or than the burst: it goes when all is empty, or full, and leaves a debt.
+      local need = math.min(c * UNIT, s.burst[d])
       if sum > 0 and sum + c > limit then
         longer(math.max(SOON, (s.tail + 1) * SLOT + WINDOW - now), NAMES[d])
+        -- Nothing is saved up while the window is full, else a burst and a lull would come back every minute.
+        level = math.min(level, math.max(need, math.floor(limit * SLOT / 60)))
+        s[d .. '.level'] = level
       end
-      local need = math.min(c * UNIT, s.burst[d]) - level
-      if need > 0 then longer(math.ceil(need * 60 / limit), NAMES[d]) end
+      if need > level then longer(math.ceil((need - level) * 60 / limit), NAMES[d]) end
     end
   end
   local most = s.concurrency
@@ -270,7 +162,7 @@ for k = 1, count do
 end
 local seen = tonumber(redis.call('HGET', scopes[1].key, 's:' .. me)) or 0
 for k, s in ipairs(scopes) do
-  bring_up(s)
+  bring_up(s, sequence > 1)
   day(s, per_scope[3 * k - 1])
   leases(s, per_scope[3 * k - 2])
   if sequence ~= seen then

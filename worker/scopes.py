@@ -17,7 +17,17 @@ from bucketline import keys
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["DIMENSIONS", "FIGURES", "Dimension", "ScopeState", "figure_keys", "read_scopes", "script", "set_figures"]
+__all__ = [
+    "DIMENSIONS",
+    "FIGURES",
+    "Dimension",
+    "ScopeState",
+    "figure_keys",
+    "read_scopes",
+    "script",
+    "script_source",
+    "set_figures",
+]
 
 #: figures in tokens or requests a minute → their letter in the state
 FIGURES: Mapping[str, str] = {"rpm": "q", "tpm": "t", "input_tpm": "i", "output_tpm": "o"}
@@ -84,7 +94,13 @@ def figure_keys(scope: str) -> list[str]:
 
 def script(redis: Redis, name: str) -> Any:
     """One of the gate's scripts, ready to be called; it loads itself again where Redis has lost it."""
-    return redis.register_script(files("worker").joinpath(f"{name}.lua").read_text(encoding="utf-8"))
+    return redis.register_script(script_source(name))
+
+
+def script_source(name: str) -> str:
+    """The text of one of the gate's scripts, with the part that it stands on before it."""
+    parts = ("window", name) if name == "admit" else (name,)
+    return "\n".join(files("worker").joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 def _state(

@@ -7,13 +7,13 @@ fleet: workers that ask, hold and settle as ``worker.lane`` does, without a loop
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from redis import Redis
 
 from bucketline import keys
 from worker.lane import scope_keys
+from worker.scopes import script_source
 
 S = 1_000_000  #: microseconds in a second
 START_US = 1_764_000_000 * S
@@ -60,8 +60,7 @@ class Fleet:
     def __post_init__(self) -> None:
         self.client.flushall()
         for name in ("admit", "pause", "figures", "lower"):
-            source = files("worker").joinpath(f"{name}.lua").read_text(encoding="utf-8")
-            self.scripts[name] = self.client.register_script(source)
+            self.scripts[name] = self.client.register_script(script_source(name))
 
     def allow(self, scope: str, **figures: int | str) -> list[bytes]:
         """Configured figures of a scope."""

@@ -141,7 +141,7 @@ async def test_a_provider_cannot_send_the_key_elsewhere(trap: Trap, status: int,
         await writer.wait_closed()
 
     server = await asyncio.start_server(redirects, "127.0.0.1", 0)
-    url = "http://127.0.0.1:%d/" % server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     transport = Transport()
     try:
         reply = await transport.send(Call(url, {"Authorization": f"Bearer {KEY}"}, b"x" * size), provider(), 10)
