@@ -17,7 +17,7 @@ def test_any_interleaving_keeps_the_promises(redis_url: str) -> None:
                 return Fleet(client)
 
         case = OnServer.TestCase()
-        case.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+        case.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
         case.runTest()
 
 

@@ -13,4 +13,4 @@ class OnFakeRedis(GateMachine):
 
 
 TestGate = OnFakeRedis.TestCase
-TestGate.settings = settings(max_examples=6, stateful_step_count=25, deadline=None)
+TestGate.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
