@@ -17,7 +17,9 @@ from bucketline.ledger_shards import (
     Claim,
     ClaimLost,
     Deltas,
+    Extent,
     LedgerGone,
+    LinesLacking,
     OutOfStep,
     Recorded,
     ShardGroup,
@@ -30,8 +32,18 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 __all__ = [
-    "Claim", "ClaimLost", "Deltas", "Flags", "Ledger", "LedgerGone", "OutOfStep", "Recorded", "ShardGroup"
-]  # fmt: skip
+    "Claim",
+    "ClaimLost",
+    "Deltas",
+    "Extent",
+    "Flags",
+    "Ledger",
+    "LedgerGone",
+    "LinesLacking",
+    "OutOfStep",
+    "Recorded",
+    "ShardGroup",
+]
 
 _FOUND_AT_ONCE = 500
 

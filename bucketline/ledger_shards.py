@@ -25,7 +25,9 @@ __all__ = [
     "Claim",
     "ClaimLost",
     "Deltas",
+    "Extent",
     "LedgerGone",
+    "LinesLacking",
     "OutOfStep",
     "Recorded",
     "ShardGroup",
@@ -42,6 +44,10 @@ class LedgerGone(Exception):
 
 class ClaimLost(Exception):
     """Another worker has taken the shard up, or its batch has finished; what was recorded stays."""
+
+
+class LinesLacking(Exception):
+    """Lines of a shard that was thought to be done have no outcome in Redis: they are asked again, or offered again."""
 
 
 class OutOfStep(Exception):
@@ -61,6 +67,14 @@ class Deltas(NamedTuple):
 
     def spell(self) -> str:
         return " ".join(map(str, self))
+
+
+class Extent(NamedTuple):
+    """The lines of a shard: the first, the last, and how many there are."""
+
+    first_line: int
+    last_line: int
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +190,11 @@ class ShardLedger:
         )
         return _left(left, batch_id)
 
-    async def end_shard(self, batch_id: str, shard: int, generation: int) -> int:
-        """Mark a shard as ended; how many are left. Raises LedgerGone, ClaimLost, OutOfStep when lines are unsealed."""
+    async def end_shard(self, batch_id: str, shard: int, generation: int, extent: Extent) -> int:
+        """Mark a shard as ended; how many are left.
+
+        Raises LedgerGone, ClaimLost, OutOfStep when lines are unsealed, LinesLacking when some have no outcome.
+        """
         left = await self._end(
             keys=[
                 keys.batch_hash(batch_id),
@@ -185,8 +202,9 @@ class ShardLedger:
                 keys.batch_ended(batch_id),
                 keys.batch_open(batch_id, shard),
                 keys.batch_hands(batch_id, shard),
+                keys.batch_done(batch_id),
             ],
-            args=[shard, generation],
+            args=[shard, generation, *extent],
         )
         return _left(left, batch_id)
 
@@ -260,4 +278,6 @@ def _left(answer: list[Any], batch_id: str) -> int:
             raise ClaimLost(batch_id)
         case b"other" | b"unsealed":
             raise OutOfStep(batch_id)
+        case b"lacking":
+            raise LinesLacking(batch_id)
     return int(answer[0])

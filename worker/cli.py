@@ -47,6 +47,7 @@ VERBS = (
     "worker.commands.limits",
     "worker.commands.circuits",
     "worker.commands.doctor",
+    "worker.commands.gc",
 )
 _INTERNAL = 70
 _INTERRUPTED = 130

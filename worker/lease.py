@@ -2,8 +2,9 @@
 
 Comes in: the shards that are open and the batches that are being finished here. Goes out: every third of a lease, one step
 that renews arq's marks and reads how each shard stands. A shard that another worker has by now (this process was stopped,
-or cut off) lets go of its waiting lines; answers in flight are still recorded, first come first served. A process that
-could not renew for a while takes nothing up until the others, who may have been cut off as well, had time to renew theirs.
+or cut off) lets go of its waiting lines; answers in flight are still recorded, first come first served. A process that is
+new, or could not renew for a while, takes up nothing that was begun before until the others, who may have been cut off as
+well, had time to renew theirs.
 """
 
 from __future__ import annotations
@@ -45,14 +46,16 @@ class Leases:
         self._every_s = renewal_s(self._lease_s)
         self._bound_s = 2 * self._every_s + 1.0  #: a longer gap between renewals means that Redis was away, or we were
         self._renewed_s = monotonic()
-        self._calm_s = 0.0
+        self._settle_s = self._every_s + 1.0  #: by then every worker that lives has renewed
+        self._calm_s: float | None = None  #: None until it is known whether others live
         engine.turnstile.leased = self._are_fresh
 
     @property
     def calm(self) -> bool:
-        """Whether this process may take up what nobody seems to hold: every live worker had time to renew."""
+        """Whether this process may take up what was begun and nobody seems to hold: who lives had time to renew."""
         now_s = self._monotonic()
-        return now_s >= self._calm_s and now_s - self._renewed_s <= self._bound_s
+        calm = self._calm_s is not None and now_s >= self._calm_s
+        return calm and now_s - self._renewed_s <= self._bound_s
 
     def _are_fresh(self) -> bool:
         """Whether no lease of this process can have run out: a process that was stopped must not send what others have."""
@@ -62,12 +65,20 @@ class Leases:
         while True:
             try:
                 async with asyncio.timeout(max(1.0, self._lease_s)):  # a command that hangs must not cost the lease
+                    await self._look_around()
                     await self._renew()
             except (RedisError, OSError) as error:
                 _log.warning("redis_away", error=type(error).__name__)
             except Exception as error:  # without leases every shard of this process would be done twice
                 _log.error("leases_broke", error=type(error).__name__)
             await asyncio.sleep(self._every_s)
+
+    async def _look_around(self) -> None:
+        """At the start: where no other worker has been heard of, nothing need be waited for."""
+        if self._calm_s is None:
+            members = await self._engine.redis.zrange(keys.WORKERS, 0, -1)
+            alone = all(member.decode() == self._engine.worker_id for member in members)
+            self._calm_s = self._monotonic() + (0.0 if alone else self._settle_s)
 
     async def farewell(self) -> None:
         """Take this process off the list of workers."""
@@ -99,7 +110,7 @@ class Leases:
     def _note_success(self) -> None:
         now_s = self._monotonic()
         if now_s - self._renewed_s > self._bound_s:
-            self._calm_s = now_s + self._bound_s
+            self._calm_s = now_s + self._settle_s
         self._renewed_s = now_s
 
     def _heed(self, shard: OpenShard, was: tuple[int, int, int], standing: Standing) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 
 import structlog
 
-__all__ = ["logger", "set_up_logs"]
+from bucketline.errors import BucketlineError
+
+__all__ = ["logger", "said", "set_up_logs"]
+
+
+def said(error: BaseException) -> str:
+    """What a log may repeat of an error: our own sentences, of others only the kind."""
+    return str(error) if isinstance(error, BucketlineError) else type(error).__name__
 
 
 def logger(name: str) -> Any:

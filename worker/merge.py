@@ -16,7 +16,7 @@ from bucketline.jsonl import records
 from bucketline.layout import errors_object, output_object, parts_prefix, rejects_object, shard_of_part
 from bucketline.part import BadPart, Part, check_body, parse_header
 from bucketline.splice import loads
-from bucketline.store import NotFound, Store, Writer
+from bucketline.store import NotFound, Store, StoreUnavailable, Writer
 from bucketline.tally import Tally
 from worker.logs import logger
 
@@ -137,15 +137,20 @@ async def _by_shard(store: Store, document: BatchDocument) -> AsyncIterator[tupl
 
 
 async def _part(store: Store, key: str, shards: int) -> tuple[Part, bytes] | None:
-    """A part, whole and undamaged; None for anything else that lies there: its lines are lacking, and said to be."""
+    """A part, whole and undamaged; None for anything else that lies there: its lines are lacking, and said to be.
+
+    Raises StoreUnavailable for one that is listed and not there: a store that is behind, not a lost part.
+    """
     try:
         if not 0 <= shard_of_part(key) < shards:
             return None
         raw = await store.get(key)
         part = parse_header(key, raw)
         check_body(part, raw)
-    except (ValueError, NotFound):
+    except ValueError:
         return None
+    except NotFound:
+        raise StoreUnavailable(f"{key} is listed and cannot be read yet; it is tried again.") from None
     except BadPart as error:
         _log.error("bad_part", reason=str(error))
         return None

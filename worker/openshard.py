@@ -10,12 +10,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bucketline.ledger import Deltas
+from bucketline.ledger import ClaimLost, Deltas, Extent
 from bucketline.part import Entry
 from bucketline.splice import loads
 from bucketline.tally import Tally
 
 __all__ = ["OpenShard", "deltas_of_line"]
+
+
+_UNREAD = Extent(0, 0, 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +28,7 @@ class OpenShard:
     batch_id: str
     shard: int
     generation: int = 0
+    extent: Extent = _UNREAD
     pending: int = 0  #: lines that have no recorded outcome yet
     waiting: int = 0  #: outcomes on their way to the ledger
     unsealed: list[Entry] = field(default_factory=list)  #: in the order in which Redis has them
@@ -50,6 +54,11 @@ class OpenShard:
         self.lost.set()
         if self.let_go is not None:
             self.let_go()
+
+    def check(self) -> None:
+        """Raises ClaimLost: it may have been lost while we waited for something else."""
+        if self.lost.is_set() or self.over:
+            raise ClaimLost(self.batch_id)
 
     def settle(self, lines: int) -> None:
         """So many lines more have their outcome."""

@@ -32,7 +32,7 @@ _log = logger(__name__)
 _COMMIT_S = 0.05  #: how long an outcome may wait for others to be recorded with it
 _COMMIT_LINES = 256  #: one script call carries at most this many
 _COMMIT_BYTES = 4 * 1024 * 1024  #: and, but for a single line, at most this much
-_MOST_DELAY_S = 2.0
+_MOST_DELAY_S = 0.5  #: what waits here dies with the process, so Redis is asked again soon
 
 
 @dataclass(slots=True)
@@ -148,6 +148,10 @@ class Recorder:
         return [(one.entry, one.outcome) for one in mine]
 
     def hold(self, size_bytes: int) -> None:
+        """Count so many bytes more, or with a negative figure fewer."""
+        if size_bytes < 0:
+            self.let_go(-size_bytes)
+            return
         self._bytes += size_bytes
         if self._bytes > self._most_bytes and self._room.is_set():
             self._room.clear()

@@ -29,7 +29,7 @@ from bucketline.part import BadPart, Part, parse_header
 from bucketline.queue import enqueue_finish, enqueue_shards
 from bucketline.shard import Shard
 from bucketline.splice import loads
-from bucketline.store import NotFound, Store
+from bucketline.store import NotFound, Store, StoreUnavailable
 from bucketline.tally import Tally
 from worker.logs import logger
 
@@ -110,8 +110,10 @@ async def _header(store: Store, key: str) -> Part | None:
         if b"\n" not in head:
             head = await store.get(key)
         return parse_header(key, head)
-    except (ValueError, NotFound):
+    except ValueError:
         return None
+    except NotFound:
+        raise StoreUnavailable(f"{key} is listed and cannot be read yet; it is tried again.") from None
     except BadPart as error:
         _log.error("bad_part", part=key, reason=str(error))
         return None

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from bucketline.layout import part_object, shard_parts_prefix
 from bucketline.ledger import ClaimLost, Deltas, Ledger, ShardGroup
 from bucketline.outcome import Outcome
-from bucketline.part import BadPart, Entry, encode_part, parse_header
+from bucketline.part import BadPart, Entry, check_body, encode_part, parse_header
 from bucketline.splice import loads
-from bucketline.store import NotFound, Store
+from bucketline.store import NotFound, Store, StoreUnavailable
 from bucketline.tally import Tally
 from worker.logs import logger
 from worker.openshard import OpenShard, deltas_of_line
@@ -46,13 +46,13 @@ class Sealer:
         self._monotonic = monotonic
 
     def is_due(self, shard: OpenShard) -> bool:
-        """Whether a part should be written now: the lines have grown or aged, Redis is full, or something is odd."""
+        """Whether a part should be written now: lines have grown or aged, Redis or memory is full, or something is odd."""
         if shard.stale:
             return True
         if not shard.unsealed:
             return False
         aged = self._monotonic() - shard.since_s > SEAL_S
-        return aged or shard.unsealed_bytes > SEAL_BYTES or self._recorder.pressed
+        return aged or shard.unsealed_bytes > SEAL_BYTES or self._recorder.pressed or self._recorder.is_full
 
     async def seal(self, shard: OpenShard) -> None:
         """Write the shard's unsealed lines as a part and drop them from Redis.
@@ -129,16 +129,20 @@ class Sealer:
             await self._write(shard, entries, tally)
 
     def adopt(self, shard: OpenShard, entries: Iterable[Entry]) -> None:
-        """Take over lines that are recorded and in no part yet."""
+        """Take over lines that are recorded and in no part yet, at the beginning of a claim."""
+        self._take_over(shard, entries)
+        self._recorder.hold(shard.unsealed_bytes)
+
+    def _take_over(self, shard: OpenShard, entries: Iterable[Entry]) -> None:
         for entry in entries:
             shard.keep(entry, self._monotonic())
             shard.tally.add_line(loads(entry.encoded))
-            self._recorder.hold(len(entry.encoded))
 
     def forget(self, shard: OpenShard) -> None:
         """Let go of a shard that ended, that another worker has, or that is handed back."""
         shard.closed = True
-        self._drop(shard)
+        self._recorder.let_go(shard.unsealed_bytes)
+        shard.unsealed, shard.unsealed_bytes, shard.tally = [], 0, Tally()
 
     async def _write(self, shard: OpenShard, entries: Sequence[Entry], tally: Tally) -> None:
         key = part_object(shard.batch_id, shard.shard, shard.generation, shard.sequence)
@@ -151,8 +155,11 @@ class Sealer:
             await self._offer(shard, shard.unsealed)
             entries = await self._ledger.unsealed(shard.batch_id, shard.shard)
             shard.elsewhere |= {entry.line for entry in entries} - {entry.line for entry in shard.unsealed}
-            self._drop(shard)
-            self.adopt(shard, entries)
+            before_bytes = shard.unsealed_bytes
+            shard.unsealed, shard.unsealed_bytes, shard.tally = [], 0, Tally()
+            self._take_over(shard, entries)
+            # Only the difference: a moment of seeming room would let calls go whose answers cannot be kept.
+            self._recorder.hold(shard.unsealed_bytes - before_bytes)
             shard.stale = False
 
     async def _offer(self, shard: OpenShard, entries: Sequence[Entry], *, in_parts: bool = False) -> None:
@@ -167,13 +174,10 @@ class Sealer:
         try:
             raw = await self._store.get(key)
             part = parse_header(key, raw)
+            check_body(part, raw)
         except NotFound:
-            return []
+            raise StoreUnavailable(f"{key} is listed and cannot be read yet; it is tried again.") from None
         except BadPart as error:
             _log.error("bad_part", part=key, reason=str(error))
             return []
         return [Entry(line, ok, raw[at : at + size - 1]) for line, ok, at, size in part.places]
-
-    def _drop(self, shard: OpenShard) -> None:
-        self._recorder.let_go(shard.unsealed_bytes)
-        shard.unsealed, shard.unsealed_bytes, shard.tally = [], 0, Tally()

@@ -22,7 +22,7 @@ from bucketline.errors import BucketlineError
 from bucketline.jsonl import Record, records_of
 from bucketline.keys import shard_job_id
 from bucketline.layout import batch_document, input_object
-from bucketline.ledger import Claim, ClaimLost, Ledger, LedgerGone, OutOfStep
+from bucketline.ledger import Claim, ClaimLost, Extent, Ledger, LedgerGone, LinesLacking, OutOfStep
 from bucketline.queue import Ticket
 from bucketline.settings import WorkerSettings
 from bucketline.store import Store, StoreError
@@ -31,7 +31,7 @@ from worker.control import Control
 from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.lines import Lines, place_of
-from worker.logs import logger
+from worker.logs import logger, said
 from worker.openshard import OpenShard
 from worker.record import Recorder
 from worker.seal import Sealer
@@ -130,7 +130,7 @@ class ShardRunner:
             log.info("handed_back", pending=shard.pending)
             end = ShardEnd.HAND_BACK
         except (BucketlineError, *_AWAY) as error:
-            log.warning("put_off", reason=_said(error))
+            log.warning("put_off", reason=said(error))
             end = ShardEnd.PUT_OFF
         except Exception as error:  # a fault of ours: the queue would forget the shard
             log.error("shard_broke", error=type(error).__name__, at=place_of(error))
@@ -175,6 +175,7 @@ class ShardRunner:
         if claim is None:
             return None
         shard.generation = claim.generation
+        shard.extent = Extent(first_line, last_line, len(records))
         self.sealer.adopt(shard, claim.unsealed)
         known = set(claim.recorded)
         if claim.doubt:
@@ -192,6 +193,7 @@ class ShardRunner:
         shard.settle(0)
         if claim.strikes >= STRIKES and todo:
             return await self._isolated(lines, todo, claim.strikes)
+        shard.check()
         lines.start(todo)
         return await self._until(lines, shard.done.wait())
 
@@ -209,6 +211,7 @@ class ShardRunner:
             async with self.ward.turn():
                 await self.ledger.weigh(shard.batch_id, shard.shard, group.lines, group.weight)
                 try:
+                    shard.check()
                     begun = lines.start(by_line[line] for line in group.lines)
                     finished = await self._until(lines, asyncio.gather(*begun, return_exceptions=True))
                     finished = finished and await self._until(lines, self.recorder.flushed(shard))
@@ -265,15 +268,16 @@ class ShardRunner:
                 await unless(self.late, self.sealer.seal(shard))
                 if not finished:
                     return None
-                return await self.ledger.end_shard(shard.batch_id, shard.shard, shard.generation)
+                return await self.ledger.end_shard(shard.batch_id, shard.shard, shard.generation, shard.extent)
+            except LinesLacking:
+                return None  # whoever has them offers them again, or they are asked again
             except OutOfStep:
                 shard.stale = True
             except _AWAY as error:
-                _log.warning("not_ended_yet", batch=shard.batch_id, shard=shard.shard, reason=_said(error))
+                _log.warning("not_ended_yet", batch=shard.batch_id, shard=shard.shard, reason=said(error))
                 if self.stopping.is_set():
                     raise
-            if shard.lost.is_set() or shard.over:
-                raise ClaimLost(shard.batch_id)
+            shard.check()
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self.stopping.wait()
@@ -293,7 +297,3 @@ class ShardRunner:
             while len(self._documents) > _DOCUMENTS_KEPT:
                 self._documents.pop(next(iter(self._documents)))
         return document
-
-
-def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, BucketlineError) else type(error).__name__

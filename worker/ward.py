@@ -17,9 +17,9 @@ from dataclasses import dataclass
 __all__ = ["CONDEMNED", "STRIKES", "Group", "Ward", "plan"]
 
 STRIKES = 2  #: so many claims may end in a death before the shard is worked off in isolation
-CONDEMNED = 4  #: two deaths with the line alone in hand, or one alone and two among others
+CONDEMNED = 6  #: a death in a large group, one in a small one, and two with the line alone in hand
 _ALONE, _AMONG = 2, 1  #: how much a death weighs
-_TOGETHER = 8  #: lines in one group of those that are not suspect
+_SIZES = (64, 8)  #: how many lines go together that have no such death against them, or one; more: alone
 _TURN_S = 60.0  #: a group that takes longer, perhaps since its route is closed, holds up no other
 
 
@@ -32,18 +32,18 @@ class Group:
 
 
 def plan(lines: Sequence[int], weights: Mapping[int, int]) -> tuple[list[int], list[Group]]:
-    """The condemned lines, and the groups of the others in the order in which they are tried.
+    """The condemned lines, and the groups of the others in the order in which they are tried: the most suspect first.
 
-    >>> plan([1, 2, 3], {2: 1, 3: 4})
-    ([3], [Group(lines=(2,), weight=2), Group(lines=(1,), weight=1)])
+    >>> plan([1, 2, 3, 4], {2: 1, 3: 6, 4: 2})
+    ([3], [Group(lines=(4,), weight=2), Group(lines=(2,), weight=1), Group(lines=(1,), weight=1)])
     """
     condemned = [line for line in lines if weights.get(line, 0) >= CONDEMNED]
-    suspects = [line for line in lines if 0 < weights.get(line, 0) < CONDEMNED]
-    rest = [line for line in lines if not weights.get(line, 0)]
-    groups = [Group((line,), _ALONE) for line in suspects]
-    for at in range(0, len(rest), _TOGETHER):
-        some = tuple(rest[at : at + _TOGETHER])
-        groups.append(Group(some, _ALONE if len(some) == 1 else _AMONG))
+    alone = [line for line in lines if len(_SIZES) <= weights.get(line, 0) < CONDEMNED]
+    groups = [Group((line,), _ALONE) for line in alone]
+    for weight in reversed(range(len(_SIZES))):
+        some = [line for line in lines if weights.get(line, 0) == weight]
+        size = _SIZES[weight]
+        groups += [Group(tuple(some[at : at + size]), _AMONG) for at in range(0, len(some), size)]
     return condemned, groups
 
 

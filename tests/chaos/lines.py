@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.plan import Fault, make_plan
-from tests.chaos.stage import Stage, a_stage, faketime_library
+from tests.chaos.stage import BUCKET, Stage, a_stage, faketime_library, s3_client
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.watch import Sightings, watch
@@ -103,16 +103,11 @@ async def _is_over(stage: Stage, batch_id: str) -> bool:
 
 
 def _object(stage: Stage, name: str) -> bytes | None:
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client(
-        "s3", endpoint_url=stage.store_address, aws_access_key_id="testing", aws_secret_access_key="testing",
-        region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}),
-    )  # fmt: skip
+    client = s3_client(stage.store_address)
     try:
-        found: bytes = client.get_object(Bucket="storm", Key=f"some/prefix/{name}")["Body"].read()
+        found: bytes = client.get_object(Bucket=BUCKET, Key=f"some/prefix/{name}")["Body"].read()
         return found
     except (ClientError, BotoCoreError):
         return None
@@ -136,6 +131,13 @@ async def _judged(stage: Stage, batch_id: str, raging: Storm, seen: Sightings, s
         lines=size.lines,
         most_take_up_s=MOST_TAKE_UP_S,
     )
+    told = {
+        "log": raging.log,
+        "recorded": seen.recorded,
+        "taken": seen.taken,
+        "calls": books["providers"]["alpha"]["call_list"],
+    }
+    (folder / "storm.json").write_text(json.dumps(told))
     verdict.faults = len([what for what in raging.done if not what.startswith("a worker that was told")])
     verdict.wrong += [what for what in raging.done if what.startswith("a worker that was told")]
     if code != 0:
@@ -171,6 +173,7 @@ def report(seed: int, verdict: Verdict, took_s: float) -> str:
         ("answers bought twice, in all", verdict.repeated),
         ("calls in flight at a worker's death", _spread(verdict.in_flight_at_death)),
         ("calls repeated per death", _spread(verdict.repeated_per_death)),
+        ("calls repeated without a death", verdict.without_death),
         ("manifest, books of the same answers", f"{verdict.manifest_usd}, {verdict.books_usd} USD"),
         ("spent on answers that died with a worker", f"{verdict.lost_usd} USD"),
         ("a dead worker's shard taken up after", f"{_spread(verdict.take_up_s)} s ({len(verdict.take_up_s)} shards)"),

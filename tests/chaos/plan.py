@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Fault", "Strike", "make_plan"]
+__all__ = ["Fault", "Strike", "make_plan", "quiet_s"]
 
 
 class Fault(StrEnum):
@@ -40,6 +40,7 @@ _WEIGHTS: dict[Fault, int] = {
     Fault.REDIS_EMPTY: 2, Fault.CUT_ONE: 3, Fault.CUT_ALL: 2, Fault.AWAY: 2, Fault.LONG_AWAY: 1, Fault.SILENT: 2,
     Fault.STORE_WRITES: 3, Fault.STORE_ALL: 2,
 }  # fmt: skip
+_CALM_AT = (0.05, 0.5)  #: as shares of the storm
 _FORGETFUL = {Fault.REDIS_BACK, Fault.REDIS_EMPTY}
 _DEADLY = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
 
@@ -57,36 +58,64 @@ class Strike:
 def make_plan(
     seed: int, *, faults: int, over_s: float, workers: int, lease_s: float, without: frozenset[Fault] = frozenset()
 ) -> list[Strike]:
-    """Every kind once where there is room for it, the rest by weight; evenly spread with jitter."""
+    """Every kind once where there is room for it, the rest by weight; evenly spread with jitter.
+
+    Two kills stand alone, with nothing else for a lease and a half, so that it can be told how long shards lie about.
+    """
     dice = random.Random(seed)
     kinds = [fault for fault in Fault if fault not in without]
     weights = [_WEIGHTS[fault] for fault in kinds]
-    chosen = [*kinds[:faults], *dice.choices(kinds, weights, k=max(0, faults - len(kinds)))]
+    others = faults - len(_CALM_AT)
+    chosen = [*kinds[:others], *dice.choices(kinds, weights, k=max(0, others - len(kinds)))]
     dice.shuffle(chosen)
-    gap_s = over_s / faults
-    strikes: list[Strike] = []
-    spared_until_s = 0.0
-    down_until_s = [0.0] * workers
+    calm = [(at * over_s, quiet_s(lease_s)) for at in _CALM_AT]
+    drawn = [Strike(at_s, Fault.KILL, dice.randrange(workers), 0.0) for at_s, _ in calm]
+    rest = _Rest(dice, workers, lease_s)
+    gap_s = (over_s - sum(for_s + 1.0 for _, for_s in calm)) / others
     for n, fault in enumerate(chosen):
         at_s = gap_s * (n + 0.3 + 0.6 * dice.random())
-        if fault in _DEADLY and at_s < spared_until_s:
-            fault = dice.choice([Fault.CUT_ONE, Fault.CUT_ALL, Fault.STORE_WRITES])  # noqa: PLW2901
-        worker = dice.randrange(workers)
-        for_s = _lasts_s(fault, lease_s, dice)
+        for calm_s, for_s in calm:
+            if at_s >= calm_s - 1.0:
+                at_s += for_s + 1.0
+        drawn.append(rest.strike(at_s, fault, calm))
+    return sorted(drawn, key=lambda strike: strike.at_s)
+
+
+def quiet_s(lease_s: float) -> float:
+    """How long after a death nothing else may happen, for the take-up to be measured."""
+    return 1.5 * lease_s + 2.0
+
+
+class _Rest:
+    """Strikes that keep the two rules."""
+
+    def __init__(self, dice: random.Random, workers: int, lease_s: float) -> None:
+        self._dice = dice
+        self._lease_s = lease_s
+        self._spared_until_s = 0.0
+        self._down_until_s = [0.0] * workers
+
+    def strike(self, at_s: float, fault: Fault, calm: list[tuple[float, float]]) -> Strike:
+        dice, down = self._dice, self._down_until_s
+        if fault in _DEADLY and at_s < self._spared_until_s:
+            fault = dice.choice([Fault.CUT_ONE, Fault.CUT_ALL, Fault.STORE_WRITES])
+        worker, for_s = dice.randrange(len(down)), _lasts_s(fault, self._lease_s, dice)
         if fault in _DEADLY | {Fault.NAP}:
-            up = [w for w in range(workers) if down_until_s[w] <= at_s]
+            up = [w for w in range(len(down)) if down[w] <= at_s]
             if len(up) < 2:
-                fault, for_s = Fault.CUT_ALL, 0.0  # noqa: PLW2901
+                fault, for_s = Fault.CUT_ALL, 0.0
             else:
                 worker = dice.choice(up)
-                down_until_s[worker] = at_s + for_s + 5.0
+                down[worker] = at_s + for_s + 5.0
         if fault in _FORGETFUL:
-            if any(until_s > at_s for until_s in down_until_s):
-                fault = Fault.REDIS_RESTART  # noqa: PLW2901
+            spare_s = self._lease_s + 20.0
+            if any(until_s > at_s for until_s in down) or any(at_s <= calm_s <= at_s + spare_s for calm_s, _ in calm):
+                fault = Fault.REDIS_RESTART
             else:
-                spared_until_s = at_s + lease_s + 20.0
-        strikes.append(Strike(at_s, fault, worker, for_s))
-    return strikes
+                self._spared_until_s = at_s + spare_s
+        # What lasts is over before a calm kill.
+        ahead = [calm_s - at_s - 1.0 for calm_s, _ in calm if calm_s > at_s]
+        return Strike(at_s, fault, worker, max(0.0, min([for_s, *ahead])))
 
 
 def _lasts_s(fault: Fault, lease_s: float, dice: random.Random) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -23,11 +22,13 @@ import aiohttp
 from redis.asyncio import Redis
 
 from tests.chaos.wire import Wire
+from tests.conformance.store.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed
+from tests.conformance.store.seaweed import binary as seaweed_binary
 from tests.replay.child import Child
 from tests.replay.s3proxy import S3Proxy
 from tests.replay.services import RedisServer, S3Server, plain_env
 
-__all__ = ["Stage", "Worker", "a_stage", "faketime_library"]
+__all__ = ["BUCKET", "Stage", "Worker", "a_stage", "faketime_library", "s3_client"]
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "storm"
@@ -102,8 +103,8 @@ class Stage:
         env = {
             **plain_env(),
             "PYTHONPATH": str(ROOT),
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL_S3": self.store_address,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -207,8 +208,8 @@ async def a_stage(
     stage: Stage | None = None
     try:
         async with contextlib.AsyncExitStack() as stack:
-            store = await stack.enter_async_context(S3Server(folder))
-            proxy = await stack.enter_async_context(S3Proxy(weather, store.address))
+            store_address = await _store(folder, stack)
+            proxy = await stack.enter_async_context(S3Proxy(weather, store_address, keep_host=True))
             port = int(redis.url.rsplit(":", 1)[1].split("/")[0])
             wires = [await stack.enter_async_context(Wire(port)) for _ in range(slots)]
             said = await _first_line(simulator)
@@ -217,13 +218,25 @@ async def a_stage(
                 folder, redis, weather, proxy.address, simulator, alpha["root_url"], alpha["base_url"],
                 [Worker(slot, wire) for slot, wire in enumerate(wires)], lease_s, concurrency, rpm,
             )  # fmt: skip
-            await asyncio.to_thread(_make_bucket, store.address)
+            await asyncio.to_thread(_make_bucket, store_address)
             yield stage
     finally:
         if stage is not None:
             stage.close()
         simulator.close()
         redis.close()
+
+
+async def _store(folder: Path, stack: contextlib.AsyncExitStack) -> str:
+    """SeaweedFS where it is installed, for it is an S3 as others run it; else moto's server."""
+    if seaweed_binary() is None:
+        server = await stack.enter_async_context(S3Server(folder))
+        return server.address
+    place = folder / "seaweed"
+    place.mkdir()
+    seaweed = await asyncio.to_thread(Seaweed(place).__enter__)
+    stack.callback(seaweed.__exit__)
+    return seaweed.address
 
 
 async def _first_line(child: Child) -> dict[str, Any]:
@@ -238,15 +251,17 @@ async def _first_line(child: Child) -> dict[str, Any]:
 
 
 def _make_bucket(address: str) -> None:
-    import boto3
-
-    os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
-    client = boto3.client(
-        "s3",
-        endpoint_url=address,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-        region_name="us-east-1",
-    )
+    client = s3_client(address)
     client.create_bucket(Bucket=BUCKET)
     client.close()
+
+
+def s3_client(address: str) -> Any:
+    """A client with the storm's keys that gives up at once."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.plan import Fault, Strike
+from tests.chaos.plan import Fault, Strike, quiet_s
 from tests.chaos.stage import Stage, Worker, faketime_library
 from tests.chaos.verdict import Struck
 from tests.chaos.watch import Sightings
@@ -22,12 +22,12 @@ from tests.replay.child import Child
 __all__ = ["Storm"]
 
 _UP_AGAIN_S = 1.0
-_NOTED = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
-#: what keeps others from taking a dead worker's shards up, for a while
-_IN_THE_WAY = {
-    Fault.REDIS_RESTART, Fault.REDIS_BACK, Fault.REDIS_EMPTY, Fault.CUT_ALL, Fault.AWAY, Fault.LONG_AWAY, Fault.SILENT,
-    Fault.STOP, Fault.NAP, Fault.STORE_ALL, Fault.STORE_WRITES, Fault.CUT_ONE,
+_BACK_S = 5.0  #: how long a worker may take to find Redis again
+_AWAY = {
+    Fault.REDIS_RESTART, Fault.REDIS_BACK, Fault.REDIS_EMPTY, Fault.CUT_ONE, Fault.CUT_ALL, Fault.AWAY, Fault.LONG_AWAY,
+    Fault.SILENT,
 }  # fmt: skip
+_NOTED = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Storm:
     seen: Sightings
     dice: random.Random
     done: list[str] = field(default_factory=list)
+    log: list[tuple[float, str, float]] = field(default_factory=list)  #: when (the simulator's seconds), what, how long
     struck: list[Struck] = field(default_factory=list)
     _beside: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -54,6 +55,9 @@ class Storm:
             except TimeoutError:
                 pass
             self.done.append(strike.fault.value)
+            self.log.append(
+                (round(self.seen.now_s(), 2), f"{strike.fault.value}, worker {strike.worker}", strike.for_s)
+            )
             await self._strike(strike, place)
         await self.passed()
 
@@ -129,14 +133,17 @@ class Storm:
         pid = f"-{worker.pid}-"
         held = tuple(shard for shard, holder in self.seen.holders.items() if pid in holder)
         worker_id = next((holder for holder in self.seen.holders.values() if pid in holder), "")
-        window_s = 1.5 * self.stage.lease_s + 2.0
-        near = [
-            other
+        until_s = strike.at_s + quiet_s(self.stage.lease_s)
+        quiet = not any(
+            other.at_s < until_s and other.at_s + other.for_s > strike.at_s
             for n, other in enumerate(self.plan)
-            if n != place and strike.at_s - window_s - other.for_s < other.at_s < strike.at_s + window_s
-        ]
-        quiet = not any(other.fault in _IN_THE_WAY for other in near)
-        self.struck.append(Struck(self.seen.now_s(), strike.fault.value, worker.slot, worker_id, held, quiet))
+            if n != place
+        )
+        cut_off = any(
+            other.fault in _AWAY and other.at_s <= strike.at_s <= other.at_s + other.for_s + _BACK_S
+            for other in self.plan
+        )
+        self.struck.append(Struck(self.seen.now_s(), strike.fault.value, worker.slot, worker_id, held, quiet, cut_off))
 
     def _later(self, step: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(step)

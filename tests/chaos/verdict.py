@@ -18,6 +18,7 @@ __all__ = ["Struck", "Verdict", "judge"]
 
 #: an answer that was delivered so shortly before its worker died may not have been recorded yet
 _COMMIT_S = 0.5
+_CUT_OFF_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Struck:
     slot: int
     worker_id: str
     shards: tuple[int, ...]
-    quiet: bool  #: nothing else that delays a take-up struck within the next lease and a half
+    quiet: bool  #: nothing else struck within the next lease and a half
+    cut_off: bool  #: Redis had been out of reach shortly before: answers may have waited in the worker for it
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Verdict:
     failed: int = 0
     calls: int = 0
     repeated: int = 0
+    without_death: int = 0  #: calls that were made again although nobody who had them died
     deaths: int = 0
     repeated_per_death: list[int] = field(default_factory=list)
     in_flight_at_death: list[int] = field(default_factory=list)
@@ -75,7 +78,7 @@ def judge(
         by_tag[call["tag"]].append(call)
     _bought_again(by_tag, seen, verdict)
     _money(output, by_tag, verdict)
-    _deaths(by_tag, struck, verdict)
+    _deaths(by_tag, seen, struck, verdict)
     _take_ups(seen, struck, verdict)
     _say(verdict, manifest, most_take_up_s)
     return verdict
@@ -106,25 +109,31 @@ def _money(output: Sequence[dict[str, Any]], by_tag: dict[str, list[dict[str, An
     verdict.lost_usd = str(Decimal(spent - counted) / 10**9)
 
 
-def _deaths(by_tag: dict[str, list[dict[str, Any]]], struck: Sequence[Struck], verdict: Verdict) -> None:
-    """Calls of the dead that were made once more, against those that it had in flight."""
-    for death in struck:
-        account, at_s = f"slot{death.slot}", death.at_s
-        in_flight = again = 0
-        for calls in by_tag.values():
-            for place, call in enumerate(calls):
-                if call["account"] != account or call["began_s"] > at_s or call["ended_s"] < at_s - _COMMIT_S:
-                    continue
-                in_flight += 1
-                again += any(later["began_s"] > at_s for later in calls[place + 1 :])
-        verdict.deaths += 1
-        verdict.in_flight_at_death.append(in_flight)
-        verdict.repeated_per_death.append(again)
-    allowed = sum(verdict.in_flight_at_death)
-    if verdict.repeated > allowed:
-        verdict.wrong.append(
-            f"{verdict.repeated} answers were bought twice; at the deaths {allowed} calls were in flight"
-        )
+def _deaths(
+    by_tag: dict[str, list[dict[str, Any]]], seen: Sightings, struck: Sequence[Struck], verdict: Verdict
+) -> None:
+    """Calls that were made once more, against those that the dead had in flight."""
+    in_flight, again = [0] * len(struck), [0] * len(struck)
+    for calls in by_tag.values():
+        for place, call in enumerate(calls):
+            recorded_s = seen.recorded.get(int(call["tag"][1:]), float("inf"))
+            deaths = [n for n, death in enumerate(struck) if _had(death, call, recorded_s)]
+            for n in deaths:
+                in_flight[n] += 1
+                again[n] += any(later["began_s"] > struck[n].at_s for later in calls[place + 1 :])
+            good = call["delivered"] or call["fault"] == "left"
+            verdict.without_death += int(good and not deaths and place + 1 < len(calls))
+    verdict.deaths = len(struck)
+    verdict.in_flight_at_death, verdict.repeated_per_death = in_flight, again
+
+
+def _had(death: Struck, call: dict[str, Any], recorded_s: float) -> bool:
+    """Whether the one that died had this call in flight, or its answer in hand and nowhere to record it."""
+    if call["account"] != f"slot{death.slot}" or call["began_s"] > death.at_s:
+        return False
+    if call["ended_s"] >= death.at_s - _COMMIT_S:
+        return True
+    return death.cut_off and recorded_s > death.at_s and call["ended_s"] >= death.at_s - _CUT_OFF_S
 
 
 def _take_ups(seen: Sightings, struck: Sequence[Struck], verdict: Verdict) -> None:
@@ -145,6 +154,8 @@ def _say(verdict: Verdict, manifest: dict[str, Any], most_take_up_s: float) -> N
         wrong.append(f"{verdict.twice} lines are there twice")
     if verdict.failed:
         wrong.append(f"{verdict.failed} lines have no answer")
+    if verdict.without_death:
+        wrong.append(f"{verdict.without_death} calls were repeated although no worker died with them")
     if verdict.bought_again:
         wrong.append(f"{verdict.bought_again} recorded answers were bought again")
     if Decimal(verdict.manifest_usd) != Decimal(verdict.books_usd):

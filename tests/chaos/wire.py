@@ -71,10 +71,10 @@ class Wire:
         ends = {writer, far_writer}
         self._pairs |= ends
         ways = [asyncio.create_task(self._way(reader, far_writer)), asyncio.create_task(self._way(far_reader, writer))]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends: so do the connections
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
         self._pairs -= ends
         for end in ends:
             end.transport.abort()

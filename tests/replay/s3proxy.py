@@ -25,9 +25,13 @@ _BODY_BYTES = 1 << 30
 
 
 class S3Proxy:
-    """One listener before ``upstream``; ``async with`` it. ``refused`` counts refusals by code."""
+    """One listener before ``upstream``; ``async with`` it. ``refused`` counts refusals by code.
 
-    def __init__(self, weather: Mapping[str, Any], upstream: str) -> None:
+    ``keep_host``: the store hears the host that the client signed, for stores that check signatures.
+    """
+
+    def __init__(self, weather: Mapping[str, Any], upstream: str, *, keep_host: bool = False) -> None:
+        self._dropped = _HOP - {"host"} if keep_host else _HOP
         self._weather = weather
         self._upstream = upstream
         self._matched: dict[int, int] = {}
@@ -97,7 +101,7 @@ class S3Proxy:
     async def _pass_on(self, request: web.Request, body: bytes, query: str) -> web.Response:
         assert self._session is not None
         target = self._upstream + request.rel_url.raw_path + (f"?{query}" if query else "")
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in self._dropped]
         url = URL(target, encoded=True)
         skipped = ("Accept-Encoding", "User-Agent", "Content-Type", "Accept")
         async with self._session.request(

@@ -9,11 +9,12 @@ from redis.asyncio import Redis
 
 from bucketline import keys
 from bucketline.batch import BatchDocument, BatchOptions, State
-from bucketline.ledger import ClaimLost, Deltas, Ledger, LedgerGone, OutOfStep, ShardGroup
+from bucketline.ledger import ClaimLost, Deltas, Extent, Ledger, LedgerGone, LinesLacking, OutOfStep, ShardGroup
 from bucketline.part import Entry
 from bucketline.queue import mark_of
 
 ONE = Deltas(completed=1, attempts=1, nanousd=1000, tokens=15)
+EXTENTS = [Extent(1 + 10 * n, 10 + 10 * n, 10) for n in range(3)]
 FAILED = Deltas(failed=1, attempts=4, unpriced=1)
 
 
@@ -97,36 +98,64 @@ async def test_an_old_claim_neither_seals_nor_ends(ledger: Ledger) -> None:
     new = await ledger.claim("batch_a", 0, 1, 10)
     assert old
     assert new
-    await record(ledger, 0, 1)
+    await record(ledger, 0, *range(1, 11))
     with pytest.raises(ClaimLost):
-        await ledger.sealed("batch_a", 0, old.generation, entries(1))
+        await ledger.sealed("batch_a", 0, old.generation, entries(*range(1, 11)))
     with pytest.raises(ClaimLost):
-        await ledger.end_shard("batch_a", 0, old.generation)
-    assert len(await ledger.unsealed("batch_a", 0)) == 1
-    assert await ledger.sealed("batch_a", 0, new.generation, entries(1)) == 0
-    assert await ledger.end_shard("batch_a", 0, new.generation) == 2
+        await ledger.end_shard("batch_a", 0, old.generation, EXTENTS[0])
+    assert len(await ledger.unsealed("batch_a", 0)) == 10
+    assert await ledger.sealed("batch_a", 0, new.generation, entries(*range(1, 11))) == 0
+    assert await ledger.end_shard("batch_a", 0, new.generation, EXTENTS[0]) == 2
 
 
 async def test_a_shard_does_not_end_with_lines_that_no_part_holds(ledger: Ledger) -> None:
     """Another claim may have recorded some meanwhile: whoever ends the shard must have sealed those too."""
     claim = await ledger.claim("batch_a", 0, 1, 10)
     assert claim
-    await record(ledger, 0, 1)
+    await record(ledger, 0, *range(1, 11))
     with pytest.raises(OutOfStep):
-        await ledger.end_shard("batch_a", 0, claim.generation)
-    await ledger.sealed("batch_a", 0, claim.generation, entries(1))
-    assert await ledger.end_shard("batch_a", 0, claim.generation) == 2
+        await ledger.end_shard("batch_a", 0, claim.generation, EXTENTS[0])
+    await ledger.sealed("batch_a", 0, claim.generation, entries(*range(1, 11)))
+    assert await ledger.end_shard("batch_a", 0, claim.generation, EXTENTS[0]) == 2
 
 
-async def test_nothing_is_recorded_in_a_shard_that_has_ended(ledger: Ledger) -> None:
-    """A worker that wakes up late would leave an outcome that no part ever holds, and count it."""
-    claim = await ledger.claim("batch_a", 0, 1, 10)
+@pytest.mark.parametrize("lacking", range(11, 21))
+async def test_a_shard_does_not_end_with_lines_that_have_no_outcome(ledger: Ledger, lacking: int) -> None:
+    """Redis may have forgotten what another worker recorded and this one therefore did not ask."""
+    claim = await ledger.claim("batch_a", 1, 11, 20)
     assert claim
-    await ledger.end_shard("batch_a", 0, claim.generation)
+    await record(ledger, 0, 8, 9, 10)
+    await record(ledger, 2, 21, 22, 23)
+    lines = [line for line in range(11, 21) if line != lacking]
+    await record(ledger, 1, *lines)
+    await ledger.sealed("batch_a", 1, claim.generation, entries(*lines))
+    with pytest.raises(LinesLacking):
+        await ledger.end_shard("batch_a", 1, claim.generation, EXTENTS[1])
+    await record(ledger, 1, lacking)
+    await ledger.sealed("batch_a", 1, claim.generation, entries(lacking))
+    assert await ledger.end_shard("batch_a", 1, claim.generation, EXTENTS[1]) == 2
+
+
+async def test_nothing_is_recorded_in_a_shard_that_has_ended(ledger: Ledger, redis_client: Redis) -> None:
+    """A worker that wakes up late would leave an outcome that no part ever holds, and count it."""
+    generation = await _ended(ledger, 0)
+    assert generation
+    await redis_client.setbit(keys.batch_done("batch_a"), 4, 0)
     assert await record(ledger, 0, 4) == (0,)
     progress = await ledger.progress("batch_a")
     assert progress is not None
-    assert progress.counts.done == 0
+    assert progress.counts.done == 10
+
+
+async def _ended(ledger: Ledger, shard: int) -> int:
+    """Bring a shard to its end; the generation that did."""
+    lines = range(1 + 10 * shard, 11 + 10 * shard)
+    claim = await ledger.claim("batch_a", shard, lines[0], lines[-1])
+    assert claim
+    await record(ledger, shard, *lines)
+    await ledger.sealed("batch_a", shard, claim.generation, entries(*lines))
+    await ledger.end_shard("batch_a", shard, claim.generation, EXTENTS[shard])
+    return claim.generation
 
 
 async def test_a_seal_that_is_asked_for_twice_drops_nothing_else(ledger: Ledger) -> None:
@@ -209,7 +238,7 @@ async def test_shards_that_lack_lines_are_opened_again(ledger: Ledger) -> None:
     claim = await ledger.claim("batch_a", 0, 1, 10)
     assert claim
     await ledger.sealed("batch_a", 0, claim.generation, claim.unsealed)
-    await ledger.end_shard("batch_a", 0, claim.generation)
+    await ledger.end_shard("batch_a", 0, claim.generation, EXTENTS[0])
     await ledger.reopen("batch_a", {0: [3, 4]}, {"completed": 8})
     assert await ledger.shards_left("batch_a") == (3, {0, 1, 2})
     again = await ledger.claim("batch_a", 0, 1, 10)
@@ -230,10 +259,8 @@ async def test_the_manifest_has_the_last_word(ledger: Ledger, redis_client: Redi
 
 
 async def test_a_shard_ends_once(ledger: Ledger) -> None:
-    claim = await ledger.claim("batch_a", 2, 21, 30)
-    assert claim
-    assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
-    assert await ledger.end_shard("batch_a", 2, claim.generation) == 2
+    generation = await _ended(ledger, 2)
+    assert await ledger.end_shard("batch_a", 2, generation, EXTENTS[2]) == 2
     assert await ledger.claim("batch_a", 2, 21, 30) is None
     assert await ledger.shards_left("batch_a") == (2, {0, 1})
 
