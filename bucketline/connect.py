@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from arq.connections import ArqRedis
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -96,7 +96,8 @@ async def connect_redis(url: str, *, evicting: bool = True) -> ArqRedis:
 
 
 def _check(info: dict[str, Any], url: str, *, evicting: bool) -> None:
-    if info.get("redis_mode") == "cluster":
+    # Which member tells differs: Valkey 8 has no redis_mode.
+    if info.get("cluster_enabled") == 1 or "cluster" in (info.get("redis_mode"), info.get("server_mode")):
         raise ConfigError(
             f"{safe_address(url)} is a Redis Cluster, which the queue cannot run on; give a single Redis."
         )
@@ -136,6 +137,15 @@ def _mended(base: type[Any]) -> type[Any]:
     return Connection
 
 
+class _SentinelPool(SentinelConnectionPool):
+    """Ends the connections to the sentinels with its own."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        for client in self.sentinel_manager.sentinels:
+            await client.aclose()
+
+
 def _sentinel_pool(url: str, options: dict[str, Any]) -> Any:
     """``redis+sentinel://user:password@host:26379,host2:26379/service/0`` → the master's pool."""
     parts = urlsplit(url)
@@ -157,4 +167,5 @@ def _sentinel_pool(url: str, options: dict[str, Any]) -> Any:
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
         sentinels |= {name: value for name, value in options.items() if name.startswith("ssl")}
-    return Sentinel(addresses, sentinel_kwargs=sentinels).master_for(service, **options).connection_pool
+    sentinel = Sentinel(addresses, sentinel_kwargs=sentinels)
+    return sentinel.master_for(service, connection_pool_class=_SentinelPool, **options).connection_pool

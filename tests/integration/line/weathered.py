@@ -85,8 +85,12 @@ class Scene:
     async def submit(self, lines: int, **options: Any) -> str:
         return await self.submit_rows([self.line(n) for n in range(1, lines + 1)], **options)
 
-    async def submit_rows(self, rows: list[dict[str, Any]], **options: Any) -> str:
-        redis = open_redis(self.redis.url)
+    async def submit_at(self, address: str, lines: int) -> str:
+        """The same by another way to Redis."""
+        return await self.submit_rows([self.line(n) for n in range(1, lines + 1)], address)
+
+    async def submit_rows(self, rows: list[dict[str, Any]], address: str | None = None, **options: Any) -> str:
+        redis = open_redis(address or self.redis.url)
         try:
             document = await submit(rows, self.store, redis, self.settings, BatchOptions(**options))
             return document.id
