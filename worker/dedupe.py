@@ -100,6 +100,7 @@ class Dedupe:
         self._kept = _Kept()
         self._claims: list[_Claim] = []
         self._far: dict[_Far, None] = {}
+        self._parked: set[tuple[str, int]] = set()  # lines that wait for an equal of this process
         self._waiting = 0
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -127,7 +128,12 @@ class Dedupe:
             other = self._here.get(place)
             if other is None:
                 return await self._work(place, request, batch, send)
-            told = await self._wait(batch, asyncio.shield(other))
+            # The equal may be waiting for this very line, whose worker died and whose shard came here: it must not.
+            self._parked.add((batch.id, request.line))
+            try:
+                told = await self._wait(batch, asyncio.shield(other))
+            finally:
+                self._parked.discard((batch.id, request.line))
             if told is not None:
                 return copy_of(told, request)
 
@@ -226,7 +232,7 @@ class Dedupe:
         for far, recorded, held in zip(waited, answers[::2], answers[1::2], strict=True):
             if recorded:
                 done[far.batch.id, far.shard].append(far)
-            elif not held:
+            elif not held or (far.batch.id, far.line) in self._parked:
                 _tell(far, None)
         for (batch_id, shard), group in done.items():
             found = await self._read(batch_id, shard, {far.line for far in group})

@@ -57,9 +57,6 @@ async def test_a_thousand_lines_of_fifty_contents_are_fifty_calls(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="known fault: now and then equal lines stay parked after the death of the worker that had them"
-)
 def test_a_killed_worker_leaves_nobody_waiting_for_its_lines(
     command: Command, redis_url: str, simulate: Any, tmp_path: Path
 ) -> None:
