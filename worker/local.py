@@ -16,6 +16,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from bucketline import keys
 from bucketline.batch import TERMINAL, BatchDocument, BatchOptions, Progress
 from bucketline.circuit import read_all_circuits
 from bucketline.errors import UsageError
@@ -158,6 +159,7 @@ async def _let_go(batch_id: str, engine: Engine) -> None:
     """Drop the leases of the run that died: the folder is locked, so nobody else works on its shards."""
     document = BatchDocument.model_validate_json(await engine.store.get(batch_document(batch_id)))
     await release(engine.redis, batch_id, len(document.shards))
+    await engine.redis.unlink(keys.WORKERS)  # nor is it waited for, as a worker that may still live would be
 
 
 def _refuse_to_overwrite(folder: Path, work: Path) -> None:
