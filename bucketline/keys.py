@@ -40,6 +40,7 @@ from __future__ import annotations
 
 __all__ = [
     "BATCHES",
+    "BELL",
     "INBOX",
     "INBOX_PUBLISHER",
     "LIMIT_CHANGES",
@@ -73,6 +74,7 @@ __all__ = [
 ]
 
 BATCHES = "bl:batches"
+BELL = "bl:bell"  #: a channel, not a key: rung when tickets are offered
 INBOX = "bl:inbox"  #: name under outbox/ → the upload that it tells of, until all is told
 WEBHOOKS = "bl:webhooks"  #: message id → what is still to be told, how often it was tried, when it is due
 INBOX_PUBLISHER = "bl:inbox:publisher"

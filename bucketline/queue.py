@@ -9,6 +9,7 @@ be able to run code here. This file and ``worker/service.py`` are the only ones 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import orjson
 from arq.connections import ArqRedis
 from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
+from redis.exceptions import ResponseError
 
 from bucketline import keys
 from bucketline.shard import Shard
@@ -88,6 +90,7 @@ async def enqueue_shards(
             await _offer(redis, pending)
             pending.clear()
     await _offer(redis, pending)
+    await _ring(redis)
     return count
 
 
@@ -109,6 +112,13 @@ async def not_queued(redis: ArqRedis, batch_id: str, shards: Sequence[int], *, b
 async def enqueue_finish(redis: ArqRedis, batch_id: str) -> None:
     """Queue the merge of a batch, before all shards that wait."""
     await _offer(redis, [(keys.finish_job_id(batch_id), _job(FINISH_JOB, (batch_id,)), _FIRST)])
+    await _ring(redis)
+
+
+async def _ring(redis: ArqRedis) -> None:
+    """Tell idle workers; where this user may not, they see the tickets a little later."""
+    with contextlib.suppress(ResponseError):
+        await redis.publish(keys.BELL, b"")
 
 
 async def _offer(redis: ArqRedis, jobs: Sequence[tuple[str, bytes, float]]) -> None:

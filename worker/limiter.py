@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BudgetExhausted", "Demand", "Gate", "Permit"]
 
 _WATCH_S = 0.5  #: how often a gate looks whether figures were changed
-_IDLE_WATCH_S = 0.8  #: the same while no call waits or is in flight
+_IDLE_WATCH_S = 0.9  #: the same while no call waits or is in flight
 _OBSERVE_S = 0.05  #: headers of one lane are read at most so often
 _FIGURE_OF = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input_tpm", "output_tokens": "output_tpm"}
 _PRIORITIES = 500

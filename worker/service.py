@@ -24,6 +24,7 @@ from bucketline.ledger import LedgerGone
 from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish, mark_of
 from bucketline.settings import Settings, load_settings
 from bucketline.store import open_store
+from worker.bell import Bell
 from worker.engine import Engine, build_engine
 from worker.finish import finish_batch
 from worker.lease import Leases
@@ -39,7 +40,8 @@ __all__ = ["LineWorker", "WorkerSettings", "open_engine", "serve"]
 
 _log = logger(__name__)
 
-_SLOWER = 4  #: an idle worker looks at the queue so many times less often
+_SLOWER = 4  #: a full worker, or an idle one that hears no bell, looks at the queue so many times less often
+_RARELY = 30  #: and an idle one that would hear it
 _QUIET_AFTER_S = 3.0  #: and is idle after so long without a shard
 _READ_LIMIT = 2000  #: running shards stay in the queue, so a worker must read past all of the fleet's
 _MOST_SHARDS = 1000  #: the real bound is the room for lines
@@ -53,7 +55,7 @@ class LineWorker(Worker):
     that is another's by now.
     """
 
-    def __init__(self, engine: Engine, leases: Leases) -> None:
+    def __init__(self, engine: Engine, leases: Leases, bell: Bell) -> None:
         settings = engine.settings.worker
         super().__init__(
             functions=[func(_run_shard, name=SHARD_JOB), func(_finish, name=FINISH_JOB)],
@@ -73,6 +75,7 @@ class LineWorker(Worker):
         )
         self._engine = engine
         self._leases = leases
+        self._bell = bell
         self._looked_s = self._worked_s = 0.0
         self.in_progress_timeout_s = settings.lease_s
 
@@ -82,12 +85,15 @@ class LineWorker(Worker):
         await super()._poll_iteration()
 
     def _is_due(self, now_s: float) -> bool:
-        """Quick while there is work and room for more; slow when idle, or full: then only a new batch would be taken."""
+        """Quick while there is work and room for more, and when the bell rings; else slow, and slower where it would."""
         runner = self._engine.runner
         if runner.open:
             self._worked_s = now_s
-        quick = runner.room_lines > 0 and now_s - self._worked_s < _QUIET_AFTER_S
-        if now_s - self._looked_s < (0.5 if quick else _SLOWER - 0.5) * self.poll_delay_s:
+        if runner.room_lines > 0 and now_s - self._worked_s < _QUIET_AFTER_S:
+            rounds = 1
+        else:
+            rounds = _RARELY if self._bell.listens and not runner.open else _SLOWER
+        if not self._bell.take() and now_s - self._looked_s < (rounds - 0.5) * self.poll_delay_s:
             return False
         self._looked_s = now_s
         return True
@@ -185,10 +191,10 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
 
 async def serve(engine: Engine, stop: asyncio.Event) -> None:
     """Run until ``stop`` is set; then take nothing new, let answers land, hand the rest back."""
-    leases = Leases(engine)
-    helpers = [asyncio.create_task(duty.run()) for duty in (leases, Sweep(engine), Signs(engine))]
+    leases, bell = Leases(engine), Bell(engine.redis)
+    helpers = [asyncio.create_task(duty.run()) for duty in (leases, Sweep(engine), Signs(engine), bell)]
     workers: list[LineWorker] = []
-    line = asyncio.create_task(_line(engine, leases, workers))
+    line = asyncio.create_task(_line(engine, leases, bell, workers))
     try:
         await stop.wait()
     finally:
@@ -202,11 +208,11 @@ async def serve(engine: Engine, stop: asyncio.Event) -> None:
         await leases.farewell()
 
 
-async def _line(engine: Engine, leases: Leases, workers: list[LineWorker]) -> None:
+async def _line(engine: Engine, leases: Leases, bell: Bell, workers: list[LineWorker]) -> None:
     """arq's loop, started again whenever Redis ends it; jobs that run go on meanwhile."""
     delay_s = 0.1
     while not engine.stopping.is_set():
-        worker = LineWorker(engine, leases)
+        worker = LineWorker(engine, leases, bell)
         workers[:] = [*(one for one in workers if any(not task.done() for task in one.tasks.values())), worker]
         began = time.monotonic()
         try:

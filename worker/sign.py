@@ -30,6 +30,7 @@ __all__ = ["Signs", "memory_bytes"]
 
 _log = logger(__name__)
 _LIFE_S = 60
+_THOROUGH = 5  #: of so many signs one also sets the clock and drops the dead; the others only say what is
 _BEAT_S = 0.25  #: how often the loop is looked at for being late
 _RATE_S = 30.0  #: a batch's rate is that of so many seconds
 _STATM = Path("/proc/self/statm")
@@ -43,6 +44,7 @@ class Signs:
         self._clock = clock
         self._offset_s: float | None = None  #: from this machine's clock to Redis'
         self._started_s = 0.0
+        self._given = 0
         self._cpu = (time.monotonic(), time.process_time())
         self._paces: dict[str, Pace] = {}
         self._told: set[str] = set()  #: routes that Redis has heard of
@@ -65,15 +67,21 @@ class Signs:
             self._started_s = self._now_s()
         sign = self.sign(lag_s)
         pipe = engine.redis.pipeline(transaction=False)
-        pipe.time()
+        thorough = self._given % _THOROUGH == 0
+        self._given += 1
+        if thorough:
+            pipe.time()
         pipe.hset(keys.worker_hash(name), mapping=write_sign(sign))
-        pipe.expire(keys.worker_hash(name), _LIFE_S)
         pipe.zadd(keys.WORKERS, {name: sign.seen_s})
-        pipe.zremrangebyscore(keys.WORKERS, 0, sign.seen_s - _LIFE_S)
+        if thorough:
+            pipe.expire(keys.worker_hash(name), _LIFE_S)
+            pipe.zremrangebyscore(keys.WORKERS, 0, sign.seen_s - _LIFE_S)
         fresh = engine.sight.seconds.keys() - self._told
         if fresh:
             pipe.sadd(keys.ROUTES, *fresh)
-        self._heard((await pipe.execute())[0])
+        answers = await pipe.execute()
+        if thorough:
+            self._heard(answers[0])
         self._told |= fresh
 
     def sign(self, lag_s: float) -> Sign:
