@@ -2,7 +2,7 @@
 
 Comes in: a scope's figures, and a dozen fields of its state. Goes out: a ``Gauge`` for ``top`` and ``why``. The gate keeps exact
 minutes in slots; reading all of them every second would be dear, so what is used is the sum of the gate's last look,
-fading out once it looks no more. ``worker.scopes`` has the exact reader. Pure.
+fading out once it looks no more. ``worker.limiter.scopes`` has the exact reader. Pure.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from worker.control import OpenBatch
 from worker.credentials import Credentials
 from worker.health import Health, Pass
 from worker.life import Life
-from worker.likely import Likely
 from worker.limiter import Demand, Gate, Permit
+from worker.limiter.likely import Likely
 from worker.measured import Measurements
 from worker.providers import adapter_for
 from worker.providers.base import Answer, Call

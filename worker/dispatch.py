@@ -28,8 +28,8 @@ from worker.control import OpenBatch
 from worker.decide import FallBack, Retry, Rules, Standing, WaitForRoute, attempt_timeout_s, decide
 from worker.health import Health, Pass
 from worker.life import Life
-from worker.likely import Likely
 from worker.limiter import BudgetExhausted, Gate
+from worker.limiter.likely import Likely
 from worker.measured import Measurements
 from worker.orders import Orders
 from worker.providers.base import Answer

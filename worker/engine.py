@@ -26,8 +26,8 @@ from worker.credentials import Credentials
 from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.health import Health
-from worker.likely import Likely
 from worker.limiter import Gate
+from worker.limiter.likely import Likely
 from worker.measured import Measurements
 from worker.orders import Orders
 from worker.putoff import PutOff

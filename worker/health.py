@@ -20,7 +20,7 @@ from bucketline.catalog import Route
 from bucketline.failure import Effect, Failure, Kind, Wait
 from bucketline.value import value
 from worker.circuits import Circuits, Pauses
-from worker.daily import next_reset_s
+from worker.limiter.daily import next_reset_s
 from worker.logs import logger
 from worker.tasks import end_tasks
 

@@ -16,7 +16,7 @@ from bucketline.catalog import Plan, Provider, Route
 from bucketline.prices import PriceBook
 from bucketline.request import Request
 from worker.credentials import Credentials
-from worker.likely import Likely
+from worker.limiter.likely import Likely
 from worker.measured import Measurements
 from worker.routing import POLICIES, Facts
 

@@ -29,7 +29,7 @@ def test_the_wheel_has_the_packages_and_nothing_else(archives: dict[str, Path]) 
         names = wheel.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"bucketline", "producer", "worker"}
-    scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("*/*.lua")}
+    scripts = {str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.lua")}
     assert scripts
     assert scripts <= set(names)
     assert not [name for name in names if "__pycache__" in name]

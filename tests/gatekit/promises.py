@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.gatekit.scripted import START_US, Fleet, Job, S, Worker
-from worker.daily import next_reset_s
+from worker.limiter.daily import next_reset_s
 
 
 def went(worker: Worker, seconds: float, step_s: float = 0.1) -> list[float]:

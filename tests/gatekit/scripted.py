@@ -1,7 +1,7 @@
 """The gate's scripts, driven directly on a clock that only the test moves.
 
 Comes in: any synchronous Redis client, a real server's or fakeredis's. Goes out: what the scripts answer, and a small
-fleet: workers that ask, hold and settle as ``worker.lane`` does, without a loop and without waiting.
+fleet: workers that ask, hold and settle as ``worker.limiter.lane`` does, without a loop and without waiting.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from redis import Redis
 
 from bucketline import keys
-from worker.lane import scope_keys
-from worker.scopes import script_source
+from worker.limiter.lane import scope_keys
+from worker.limiter.scopes import script_source
 
 S = 1_000_000  #: microseconds in a second
 START_US = 1_764_000_000 * S

@@ -17,7 +17,7 @@ from producer.commands.base import JsonFlag, note, print_json, print_table
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from worker.scopes import ScopeState
+    from worker.limiter.scopes import ScopeState
 
 __all__ = ["register"]
 
@@ -43,7 +43,7 @@ def _register_show(limits: typer.Typer) -> None:
         """Limit, used this minute, waiting, next grant and pause of every scope."""
         if context.invoked_subcommand is not None:
             return
-        from worker.scopes import read_scopes
+        from worker.limiter.scopes import read_scopes
 
         scopes = _with_redis(context, read_scopes)
         if json:
@@ -67,7 +67,7 @@ def _register_set(limits: typer.Typer) -> None:
         concurrency: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
     ) -> None:
         """Change a scope's limits on all workers, within a second and across restarts."""
-        from worker.scopes import set_figures
+        from worker.limiter.scopes import set_figures
 
         said = {"rpm": rpm, "tpm": tpm, "input_tpm": input_tpm, "output_tpm": output_tpm}
         said |= {"rpd": rpd, "tpd": tpd, "concurrency": concurrency}

@@ -14,7 +14,7 @@ from bucketline import keys
 from bucketline.catalog import Limits
 from worker.embedded import EmbeddedRedis
 from worker.limiter import BudgetExhausted, Demand, Gate, Permit
-from worker.scopes import read_scopes, set_figures
+from worker.limiter.scopes import read_scopes, set_figures
 
 SOON_S = 5.0  #: a deadline for what comes within milliseconds; never slept through
 

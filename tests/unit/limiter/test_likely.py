@@ -10,8 +10,8 @@ from bucketline.catalog import Catalog, Route
 from bucketline.request import Form, Request
 from bucketline.settings import Settings
 from bucketline.usage import Usage
-from worker.learning import Learning
-from worker.likely import Likely, Model
+from worker.limiter.learning import Learning
+from worker.limiter.likely import Likely, Model
 
 
 @pytest.fixture

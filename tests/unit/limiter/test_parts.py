@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.daily import next_reset_s
-from worker.trust import Trust
-from worker.waiters import Waiter, Waiters
+from worker.limiter.daily import next_reset_s
+from worker.limiter.trust import Trust
+from worker.limiter.waiters import Waiter, Waiters
 
 
 def waiter(batch: str = "b", priority: int = 0, since: float = 0.0) -> Waiter:

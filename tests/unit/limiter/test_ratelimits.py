@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.ratelimits import Reading, read_limits, reset_s
+from worker.limiter.ratelimits import Reading, read_limits, reset_s
 
 DATE = "Tue, 25 Nov 2025 08:42:00 GMT"
 

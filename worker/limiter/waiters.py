@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.permits import Permit
+    from worker.limiter.permits import Permit
 
 __all__ = ["Waiter", "Waiters"]
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from worker.trust import Trust
-from worker.waiters import Waiter
+from worker.limiter.trust import Trust
+from worker.limiter.waiters import Waiter
 
 __all__ = ["Books", "Parcel", "Permit"]
 

@@ -100,7 +100,7 @@ def script(redis: Redis, name: str) -> Any:
 def script_source(name: str) -> str:
     """The text of one of the gate's scripts, with the part that it stands on before it."""
     parts = ("window", name) if name == "admit" else (name,)
-    return "\n".join(files("worker").joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    return "\n".join(files("worker.limiter").joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 def _state(

@@ -24,13 +24,13 @@ from bucketline import keys
 from bucketline.catalog import Limits
 from bucketline.sign import Hold
 from bucketline.value import value
-from worker.daily import next_reset_s
-from worker.lane import BudgetExhausted, Lane, budget_scope
-from worker.permits import Permit
-from worker.ratelimits import Reading, read_limits
-from worker.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
+from worker.limiter.daily import next_reset_s
+from worker.limiter.lane import BudgetExhausted, Lane, budget_scope
+from worker.limiter.permits import Permit
+from worker.limiter.ratelimits import Reading, read_limits
+from worker.limiter.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
+from worker.limiter.waiters import Waiter
 from worker.tasks import end_tasks
-from worker.waiters import Waiter
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

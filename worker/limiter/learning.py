@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from bucketline import keys
-from worker.likely import Likely, Model
+from worker.limiter.likely import Likely, Model
 from worker.tasks import end_tasks
 
 if TYPE_CHECKING:

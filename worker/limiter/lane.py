@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 
 from bucketline import keys
 from bucketline.catalog import Limits
-from worker.permits import Books, Permit
+from worker.limiter.permits import Books, Permit
+from worker.limiter.waiters import Waiter, Waiters
 from worker.tasks import end_tasks
-from worker.waiters import Waiter, Waiters
 
 __all__ = ["BudgetExhausted", "Lane", "Office", "budget_scope", "scope_keys"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from bucketline.catalog import Route
 from bucketline.request import Form, Request, declared_cap_tokens
 from bucketline.usage import Usage
-from worker.limiter import Demand
+from worker.limiter.gate import Demand
 
 __all__ = ["Likely", "Model"]
 
