@@ -9,9 +9,6 @@
 | bl:b:ID:ended          | bitmap | shard's end         | shard's end, sweep | until finished       | rebuilt from the parts          |
 | bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | recorded again by a worker that lives, else asked again |
 | bl:b:ID:hands:SHARD    | hash   | worker.ward         | worker.ward        | until the shard ends | a line that kills its worker is found later |
-
-
-| bl:b:ID:open:SHARD     | list   | record              | claim, seal        | until sealed         | those lines are asked again     |
 | bl:b:ID:same:SHARE     | hash   | worker.dedupe       | worker.dedupe      | 7 days after its last use | equal requests are asked again |
 | bl:source:DIGEST       | string | submit, inbox       | submit, inbox      | 30 days after a look | the outbox tells of inbox files |
 | bl:workers             | zset   | heartbeat           | status, top        | members for 60 s     | back with the next heartbeat    |
@@ -33,7 +30,8 @@
 | bl:lease:SCOPE         | zset   | the gate            | the gate           | members for 15 s     | back with the next admission    |
 | bl:scopes              | set    | worker, limits set  | limits             | for good             | back with the next admission    |
 | bl:limits:changes      | string | limits set, pause   | the gate           | for good             | counts anew                     |
-| bl:likely:MODEL        | hash   | the gate's learner  | the gate's learner | 30 days              | learnt anew                     |
+| bl:learnt              | set    | the gate's learner  | status, limits     | for good             | back with the next answers      |
+| bl:learnt:MODEL        | hash   | the gate's learner  | the gate's learner, status, limits | 30 days after its last use | learnt anew |
 """
 
 from __future__ import annotations
@@ -43,6 +41,7 @@ __all__ = [
     "BELL",
     "INBOX",
     "INBOX_PUBLISHER",
+    "LEARNT",
     "LIMIT_CHANGES",
     "QUEUE",
     "REMEMBERS",
@@ -65,7 +64,7 @@ __all__ = [
     "gate_leases",
     "gate_line",
     "gate_state",
-    "likely_model",
+    "learnt",
     "limit_figures",
     "measured",
     "shard_job_id",
@@ -83,6 +82,7 @@ WORKERS = "bl:workers"
 ROUTES = "bl:routes"  #: names of routes that were ever called
 SUBMITTING = "bl:submitting"
 SCOPES = "bl:scopes"
+LEARNT = "bl:learnt"  #: names of models of which answers were learnt
 LIMIT_CHANGES = "bl:limits:changes"
 SWEEPER = "bl:sweeper"
 UNFINISHED = "bl:unfinished"
@@ -174,6 +174,6 @@ def gate_leases(scope: str) -> str:
     return f"bl:lease:{scope}"
 
 
-def likely_model(model: str) -> str:
-    """Hash: what requests of one ``provider/model`` turned out to use."""
-    return f"bl:likely:{model}"
+def learnt(model: str) -> str:
+    """Hash: what requests of one ``provider/model`` turned out to use, as sums."""
+    return f"bl:learnt:{model}"

@@ -27,6 +27,7 @@ from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.health import Health
 from worker.limiter import Gate
+from worker.limiter.learning import Learning
 from worker.limiter.likely import Likely
 from worker.measured import Measurements
 from worker.orders import Orders
@@ -57,6 +58,7 @@ class Engine:
     catalog: Catalog
     prices: PriceBook
     gate: Gate
+    learning: Learning
     health: Health
     measured: Measurements
     control: Control
@@ -74,6 +76,7 @@ class Engine:
 
     async def start(self) -> None:
         await self.gate.start()
+        self.learning.start()
         self.control.start()
         self.health.start()
         self.measured.start()
@@ -87,6 +90,7 @@ class Engine:
         await self.control.close()
         await self.health.close()
         await self.measured.close()
+        await self.learning.close()
         await self.gate.close()
         await self.transport.close()
         if self.traces is not None:
@@ -160,6 +164,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
         catalog,
         prices,
         gate,
+        Learning(redis, likely),
         health,
         measured,
         control,

@@ -11,10 +11,11 @@ from producer.commands.base import JsonFlag, print_json, print_table, with_produ
 
 if TYPE_CHECKING:
     from bucketline.batch import Progress
+    from bucketline.learnt import Learnt
     from producer.client import Producer
     from producer.timeleft import Going
 
-__all__ = ["register", "show"]
+__all__ = ["register", "show", "show_estimates"]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,17 +32,21 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Show batches; of one batch the exit code says 0 answered, 1 over with failures, 3 not over."""
 
-        async def look(producer: Producer) -> tuple[list[Progress], Mapping[str, Going]]:
+        async def look(producer: Producer) -> tuple[list[Progress], Mapping[str, Going], Mapping[str, Learnt]]:
+            from bucketline.learnt import read_learnt
             from producer.timeleft import going
 
             found = await producer.recent(limit) if batch_id is None else [await producer.status(batch_id)]
-            return found, await going(await producer.redis(), found)
+            redis = await producer.redis()
+            return found, await going(redis, found), await read_learnt(redis)
 
-        found, pace = with_producer(context, look)
+        found, pace, learnt = with_producer(context, look)
         if json:
-            print_json({"batches": [{**one.document(), **pace[one.id].document()} for one in found]})
+            batches = [{**one.document(), **pace[one.id].document()} for one in found]
+            print_json({"batches": batches, "estimates": {name: one.document() for name, one in learnt.items()}})
         else:
             show(found, pace)
+            show_estimates(learnt)
         if batch_id is not None:
             from producer.watch import exit_code_of
 
@@ -72,3 +77,23 @@ def show(found: list[Progress], pace: Mapping[str, Going] | None = None) -> None
         )
     columns = ["batch", "status", "done", "answered", "failed", "cost", "left", "created (UTC)", "source"]
     print_table(columns, rows, right=frozenset(columns[2:7]))
+
+
+def show_estimates(learnt: Mapping[str, Learnt]) -> None:
+    """How far the limits' estimates are off, model by model; nothing where no answer has come yet."""
+    if not learnt:
+        return
+    rows = []
+    for name, one in learnt.items():
+        said = one.document()
+        error, size, p95 = said["input_error"], said["bytes_a_token"], said["output_p95_tokens"]
+        rows.append(
+            [
+                name,
+                "" if error is None else f"{error:.1%}",
+                "" if size is None else f"{size:.2f}",
+                "" if p95 is None else f"{p95:,}",
+            ]
+        )
+    columns = ["estimated", "input is off by", "bytes a token", "output p95"]
+    print_table(columns, rows, right=frozenset(columns[1:]))

@@ -1,6 +1,6 @@
 """``bucketline limits``: every scope of the gate as it stands, and ``bucketline limits set``: an operator's figures.
 
-Comes in: the configuration's Redis. Goes out: a table or one JSON document; figures that are in force on all workers
+Comes in: the configuration's Redis. Goes out: tables or one JSON document; figures that are in force on all workers
 within a second, and until they are taken back.
 """
 
@@ -17,6 +17,7 @@ from producer.commands.base import JsonFlag, note, print_json, print_table
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from bucketline.learnt import Learnt
     from worker.limiter.scopes import ScopeState
 
 __all__ = ["register"]
@@ -24,8 +25,6 @@ __all__ = ["register"]
 T = TypeVar("T")
 _OFF = "none"
 _SOURCES = {"cfg": "configuration", "set": "operator", "seen": "provider", "found": "found out"}
-
-
 _FIGURE_HELP = "a figure, or `none` to give it back to the configuration"
 
 
@@ -40,16 +39,23 @@ def register(app: typer.Typer) -> None:
 def _register_show(limits: typer.Typer) -> None:
     @limits.callback()
     def show(context: typer.Context, json: JsonFlag = False) -> None:
-        """Limit, used this minute, waiting, next grant and pause of every scope."""
+        """Limit, used this minute, waiting, next grant and pause of every scope; how far estimates are off."""
         if context.invoked_subcommand is not None:
             return
+        from bucketline.learnt import read_learnt
+        from producer.commands.status import show_estimates
         from worker.limiter.scopes import read_scopes
 
-        scopes = _with_redis(context, read_scopes)
+        async def look(redis: Redis) -> tuple[list[ScopeState], dict[str, Learnt]]:
+            return await read_scopes(redis), await read_learnt(redis)
+
+        scopes, learnt = _with_redis(context, look)
         if json:
-            print_json({"scopes": [_document(scope) for scope in scopes]})
+            estimates = {name: one.document() for name, one in learnt.items()}
+            print_json({"scopes": [_document(scope) for scope in scopes], "estimates": estimates})
         else:
             _show(scopes)
+            show_estimates(learnt)
 
 
 def _register_set(limits: typer.Typer) -> None:

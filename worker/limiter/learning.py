@@ -1,7 +1,8 @@
 """What one worker has learnt about requests, told to the others; a worker that starts anew starts with it.
 
-Comes in: the sums that ``likely`` gathers. Goes out: every few seconds one pipeline that adds our new ones to a hash in
-Redis and brings what others have added since. Without Redis each learns for itself. Put together in ``engine``.
+Comes in: the sums that ``likely`` gathers. Goes out: every few seconds, and for models that were asked for meanwhile
+only, one pipeline that adds our new ones to a hash in Redis and brings what others have added since. Without Redis each
+learns for itself. Put together in ``engine``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from bucketline import keys
-from worker.limiter.likely import Likely, Model
+from bucketline.learnt import Learnt
+from worker.limiter.likely import Likely
 from worker.tasks import end_tasks
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Learning"]
 
 _EVERY_S = 3.0
+_LAST_S = 1.0  #: at the end, Redis is waited for no longer
 _LIFE_S = 30 * 86400
 _ENOUGH = 4096  #: answers in Redis after which the old ones count half
 
@@ -39,12 +42,17 @@ class Learning:
         self._task = asyncio.create_task(self._run(), name="learning")
 
     async def close(self) -> None:
+        """Tell the last of it, where Redis is there to hear it."""
         await end_tasks(self._task)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_LAST_S):
+                await self.share()
 
     async def share(self) -> None:
         """Tell what is new here, take in what is new elsewhere. Raises RedisError."""
-        for name, model in list(self._likely.models.items()):
-            await self._share(name, model)
+        names, self._likely.asked_for = self._likely.asked_for, set()
+        for name in names:
+            await self._share(name, self._likely.models[name])
 
     async def _run(self) -> None:
         while True:
@@ -52,16 +60,23 @@ class Learning:
                 await self.share()
             await asyncio.sleep(_EVERY_S)
 
-    async def _share(self, name: str, model: Model) -> None:
-        key, told = keys.likely_model(name), dict(model.fresh)
+    async def _share(self, name: str, model: Learnt) -> None:
+        key, told = keys.learnt(name), model.fresh
         pipe = self._redis.pipeline(transaction=True)
         for field, value in told.items():
             pipe.hincrby(key, field, value)
+        if told:
+            pipe.sadd(keys.LEARNT, name)
         pipe.expire(key, _LIFE_S)
         pipe.hgetall(key)
-        *_, found = await pipe.execute()
-        for field, value in told.items():
-            model.fresh[field] -= value
+        model.fresh = {}
+        try:
+            *_, found = await pipe.execute()
+        except BaseException:
+            self._likely.asked_for.add(name)
+            for field, value in told.items():
+                model.fresh[field] = model.fresh.get(field, 0) + value
+            raise
         total = {field.decode(): int(value) for field, value in found.items()}
         seen = self._seen.get(name, {})
         news = {field: value - seen.get(field, 0) - told.get(field, 0) for field, value in total.items()}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from unittest.mock import AsyncMock
+
 import fakeredis
 import orjson
 import pytest
+from redis.asyncio.client import Pipeline
 
 from bucketline.catalog import Catalog, Route
+from bucketline.learnt import Learnt, read_learnt
 from bucketline.request import Form, Request
 from bucketline.settings import Settings
 from bucketline.usage import Usage
 from worker.limiter.learning import Learning
-from worker.limiter.likely import Likely, Model
+from worker.limiter.likely import Likely
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def test_old_answers_fade(route: Route) -> None:
     for tokens, count in ((10, 3000), (1000, 3000)):
         for _ in range(count):
             likely.learn(one, route, Usage(input_tokens=100, output_tokens=tokens))
-    assert likely.model(route)._quantile(0.4) == pytest.approx(1000, rel=0.12)
+    assert likely.model(route).quantile(0.4) == pytest.approx(1000, rel=0.12)
 
 
 async def test_a_new_worker_starts_with_what_the_others_have_learnt(route: Route) -> None:
@@ -100,15 +104,43 @@ async def test_sharing_counts_each_answer_once_however_often_it_is_done(route: R
         for likely, share in zip(both, shares, strict=True):
             likely.learn(request(), route, Usage(input_tokens=100, output_tokens=10 + turn))
             await share.share()
-    for share in shares:
+    for likely, share in zip(both, shares, strict=True):
+        likely.demand(request(), route)
         await share.share()
     assert [likely.model(route).answers for likely in both] == [12, 12]
     await redis.aclose()
 
 
 def test_models_add_up() -> None:
-    whole, part = Model(), Model()
+    whole, part = Learnt(), Learnt()
     for n in (1, 10, 100):
         whole.learn(400, Usage(input_tokens=100, output_tokens=n))
     part.add(whole.fresh)
     assert (part.input_tokens, part.outputs) == (whole.input_tokens, whole.outputs)
+
+
+async def test_models_that_nobody_uses_cost_redis_nothing(route: Route) -> None:
+    """A fleet at night must not ask every few seconds for what nobody needs."""
+    redis = fakeredis.FakeAsyncRedis()
+    likely = Likely()
+    share = Learning(redis, likely)
+    likely.learn(request(), route, Usage(input_tokens=100, output_tokens=10))
+    await share.share()
+    await redis.flushall()
+    await share.share()
+    assert await redis.dbsize() == 0
+    await redis.aclose()
+
+
+async def test_what_redis_did_not_take_is_told_later(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    likely = Likely()
+    share = Learning(redis, likely)
+    likely.learn(request(), route, Usage(input_tokens=100, output_tokens=10))
+    with monkeypatch.context() as broken:
+        broken.setattr(Pipeline, "execute", AsyncMock(side_effect=ConnectionError))
+        with pytest.raises(ConnectionError):
+            await share.share()
+    await share.share()
+    assert (await read_learnt(redis))["alpha/m"].answers == 1
+    await redis.aclose()
