@@ -29,6 +29,7 @@ from worker.health import Health, Pass
 from worker.life import Life
 from worker.limiter import Demand, Gate, Permit
 from worker.limiter.likely import Likely
+from worker.limiter.ratelimits import whose
 from worker.measured import Measurements
 from worker.providers import adapter_for
 from worker.providers.base import Answer, Call
@@ -169,10 +170,11 @@ class Caller:
             self.gate.release(permit, sent=failure.status is not None)
         else:
             self.gate.settle(permit)
-        scope = route.scopes[0][0]
         if failure is None:
-            self._refused.pop(scope, None)
+            for name, _ in route.scopes:
+                self._refused.pop(name, None)
         elif failure.kind is Kind.RATE_LIMIT:
+            scope, _ = route.scopes[whose(route.scopes, failure.scope)]
             self.gate.pause(scope, self._pause_s(scope, failure), failure.kind.value)
 
     def _pause_s(self, scope: str, failure: Failure) -> float:

@@ -27,7 +27,7 @@ from bucketline.value import value
 from worker.limiter.daily import next_reset_s
 from worker.limiter.lane import BudgetExhausted, Lane, budget_scope
 from worker.limiter.permits import Permit
-from worker.limiter.ratelimits import Reading, read_limits
+from worker.limiter.ratelimits import Reading, read_limits, whose
 from worker.limiter.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
 from worker.limiter.waiters import Waiter
 from worker.tasks import end_tasks
@@ -142,21 +142,23 @@ class Gate:
     def observe(self, scopes: Scopes, headers: Mapping[str, str]) -> None:
         """What a provider's headers say about its limits; corrects downwards only.
 
-        What is left lowers the scope's bucket. A limit below ours takes its place for a model with limits of its own;
-        an account's figure is left alone, since one account's models differ and the headers speak of one of them.
+        What is left lowers the bucket of the scope that has the limit. A limit below ours takes its place for a model
+        with limits of its own; an account's figure is left alone, since one account's models differ and the headers
+        speak of one of them.
         """
         lane, now = self._lane(scopes), self.clock()
         if now - lane.observed_at < _OBSERVE_S:
             return
         lane.observed_at = now
-        name, limits = scopes[-1]
         for reading in read_limits(headers):
+            place = whose(scopes, reading.dimension)
+            name, limits = scopes[place]
             figure = _FIGURE_OF[reading.dimension]
             ours = getattr(limits, figure)
             if ours is not None and reading.remaining is not None and reading.remaining * 60 < ours * limits.burst_s:
                 keys_, left = [keys.limit_figures(name), keys.gate_state(name)], reading.remaining
                 self._tell(partial(self._lower, keys=keys_, args=[figure, FIGURES[figure], left]))
-            if len(scopes) > 1 and reading.per_minute:
+            if place > 0 and reading.per_minute:
                 self._lower_figure(name, figure, ours, reading)
 
     def holds(self) -> list[Hold]:

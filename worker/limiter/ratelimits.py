@@ -1,8 +1,9 @@
-"""What a provider's headers say about its limits, in one meaning.
+"""What a provider says about its limits, in one meaning: which of them, how much is left, and whose they are.
 
-Comes in: the headers of any answer. Goes out: one ``Reading`` for each limit that is named. No clock is read: a time of
-day is compared with the answer's own ``Date``. Unreadable and senseless values (Azure's -1) are left out. Called by
-``limiter.observe``. How long a refused call must wait is ``providers.delays``.
+Comes in: the headers of any answer, or the word of a refusal. Goes out: one ``Reading`` for each limit that is named, and
+the scope that it speaks of. No clock is read: a time of day is compared with the answer's own ``Date``. Unreadable and
+senseless values (Azure's -1) are left out. Called by ``gate`` and ``attempt``. How long a refused call must wait is
+``providers.delays``.
 
     OpenAI, Azure, Groq, xAI    x-ratelimit-{limit,remaining,reset}-{requests,tokens,…}   12ms  1s  6m0s  2m59.56s  60
     Anthropic                   anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,…}   RFC 3339
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["Reading", "read_limits", "reset_s"]
+from bucketline.catalog import Limits
+
+__all__ = ["Reading", "read_limits", "reset_s", "whose"]
 
 _DIMENSIONS = ("requests", "tokens", "input_tokens", "output_tokens")
 _KINDS = ("limit", "remaining", "reset")
@@ -29,6 +32,15 @@ _PREFIX = "llm_provider-"
 _MINUTE_S = 90.0  #: what refills within this is a figure per minute
 _DAY_S = 120.0  #: what is full again only after this is none
 _MOST = 10**12
+#: what a provider names → the figures that it may mean
+_FIGURES = {
+    "requests": ("rpm", "rpd"),
+    "tokens": ("tpm", "tpd", "input_tpm", "output_tpm"),
+    "input_tokens": ("input_tpm",),
+    "output_tokens": ("output_tpm",),
+    "concurrency": ("concurrency",),
+    "day": ("rpd", "tpd"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,19 @@ class Reading:
             return None
         period_s = self.reset_s * self.limit / (self.limit - self.remaining)
         return True if period_s <= _MINUTE_S else None
+
+
+def whose(scopes: Sequence[tuple[str, Limits]], named: str | None) -> int:
+    """The place, among a route's scopes, of the one whose limit a provider means by a word, or by none.
+
+    The model's own, where it has limits of its own: other models of the account need not stop for it. But a figure that
+    only the account has is the account's.
+    """
+    figures = _FIGURES.get(named or "", ())
+    for place in range(len(scopes) - 1, -1, -1):
+        if any(getattr(scopes[place][1], figure) is not None for figure in figures):
+            return place
+    return len(scopes) - 1
 
 
 def read_limits(headers: Mapping[str, str]) -> list[Reading]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.limiter.ratelimits import Reading, read_limits, reset_s
+from bucketline.catalog import Limits
+from worker.limiter.ratelimits import Reading, read_limits, reset_s, whose
 
 DATE = "Tue, 25 Nov 2025 08:42:00 GMT"
 
@@ -93,3 +94,24 @@ def test_headers_of_every_provider(headers: dict[str, str], readings: list[Readi
 def test_a_figure_per_day_is_not_taken_for_one_per_minute(reading: Reading, answer: bool | None) -> None:
     """Groq's and OpenAI's request limits may be those of a day under the same name."""
     assert reading.per_minute is answer
+
+
+@pytest.mark.parametrize(
+    ("account", "own", "named", "place"),
+    [
+        (Limits(rpm=100), Limits(rpm=10), "requests", 1),
+        (Limits(rpm=100, concurrency=5), Limits(tpm=10), "tokens", 1),
+        (Limits(rpm=100, concurrency=5), Limits(tpm=10), "requests", 0),
+        (Limits(rpm=100, concurrency=5), Limits(tpm=10), "concurrency", 0),
+        (Limits(rpd=100), Limits(tpm=10), "day", 0),
+        (Limits(rpm=100), Limits(output_tpm=10), "tokens", 1),
+        (Limits(), Limits(tpm=10), "requests", 1),
+        (Limits(rpm=100), Limits(tpm=10), None, 1),
+    ],
+)
+def test_a_limit_is_the_models_own_unless_only_the_account_has_it(
+    account: Limits, own: Limits, named: str | None, place: int
+) -> None:
+    """One model's refusal must not stop the account's other models."""
+    assert whose([("a", account), ("a/m", own)], named) == place
+    assert whose([("a", account)], named) == 0
