@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bucketline.store.base import BLOCK_BYTES, Exists, NotFound, Stat, StoreError, probe
+from bucketline.store.base import BLOCK_BYTES, Exists, NotFound, Stat, StoreError, StoreUnavailable, probe
 from bucketline.store.patience import Patience
 from bucketline.store.s3_calls import S3Calls
 from bucketline.store.s3_errors import code_of
@@ -206,18 +206,24 @@ class S3Store:
             await self.calls.call(lambda client: client.delete_object(Bucket=self.bucket, Key=self.name(key)), key)
 
     async def copy(self, src: str, dst: str) -> None:
-        stated = await self.stat(src)
-        if stated.size_bytes > _MOST_COPY_BYTES:
-            async with self.writer(dst, metadata=stated.metadata, expect_bytes=stated.size_bytes) as writer:
-                await writer.copy(src, 0, stated.size_bytes)
-            return
         params: dict[str, Any] = {
             "Bucket": self.bucket,
             "Key": self.name(dst),
             "CopySource": {"Bucket": self.bucket, "Key": self.name(src)},
         }
         params |= self._options.encryption()
-        await self.calls.call(lambda client: client.copy_object(**params), src)
+        try:
+            await self.calls.call(lambda client: client.copy_object(**params), src)
+        except (NotFound, StoreUnavailable):
+            raise
+        except StoreError:
+            # Perhaps it is too large for one call, which every store says in its own words; looking first, each time,
+            # would double what a small copy costs.
+            stated = await self.stat(src)
+            if stated.size_bytes <= _MOST_COPY_BYTES:
+                raise
+            async with self.writer(dst, metadata=stated.metadata, expect_bytes=stated.size_bytes) as writer:
+                await writer.copy(src, 0, stated.size_bytes)
 
     async def check(self) -> None:
         await probe(S3Store(self._options, calls=self.calls.impatient()))

@@ -14,7 +14,7 @@ from bucketline.store.base import Changed, Exists, NotFound, StoreError, StoreFu
 __all__ = ["code_of", "explain", "given_up"]
 
 _ABSENT = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507", "EntityTooLarge", "StorageFull"}
+_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507", "StorageFull"}
 _PASSES = {
     "SlowDown", "RequestTimeout", "RequestTimeoutException", "InternalError", "ServiceUnavailable", "Throttling",
     "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "BandwidthLimitExceeded", "OperationAborted",
@@ -47,12 +47,13 @@ _SENTENCES = {
     "NoSuchUpload": "The upload to bucket {bucket!r} was ended by somebody else, perhaps by a life-cycle rule.",
     "InvalidPart": "The bucket {bucket!r} refuses the parts of an upload; some stores want all parts equal: name the "
     "object's size beforehand.",
+    "EntityTooLarge": "The bucket {bucket!r} refuses an object of this size.",
     "EntityTooSmall": "The bucket {bucket!r} refuses parts of this size; it wants larger ones.",
 }
 _SENTENCES["UnauthorizedAccess"] = _SENTENCES["InvalidAccessKeyId"]
 _SENTENCES["TokenRefreshRequired"] = _SENTENCES["ExpiredToken"]
 _SENTENCES["ExpiredTokenException"] = _SENTENCES["ExpiredToken"]
-_OF_THE_OBJECT = {"KeyTooLongError", "NoSuchUpload", "InvalidPart", "EntityTooSmall"}
+_OF_THE_OBJECT = {"KeyTooLongError", "NoSuchUpload", "InvalidPart", "EntityTooLarge", "EntityTooSmall"}
 _ACTIONS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "CopyObject": "PutObject"}
 
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Self
 
@@ -41,17 +44,28 @@ class Seaweed:
         config = self._folder / "s3.json"
         keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
         config.write_text(json.dumps({"identities": [{"name": "all", "credentials": [keys], "actions": ["Admin"]}]}))
-        ports = dict(zip(("s3", "master", "volume", "filer", "admin"), _free_ports(5), strict=True))
+        ports = dict(zip(("s3", "master", "volume", "filer", "admin", "metrics"), _free_ports(6), strict=True))
         command = [
             weed, "mini", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self._folder}", f"-s3.config={config}",
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false",
+            f"-metricsPort={(metrics := ports.pop('metrics'))}", "-metricsIp=127.0.0.1",
             *(f"-{name}.port={port}" for name, port in ports.items()),
         ]  # fmt: skip
         self._log = (self._folder / "weed.log").open("wb")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
         self.address = f"http://127.0.0.1:{ports['s3']}"
+        self._metrics = f"http://127.0.0.1:{metrics}/metrics"
         self._wait(ports["s3"])
         return self
+
+    def requests(self) -> Counter[str]:
+        """How many S3 requests it has had so far, by kind; a HEAD counts as a GET."""
+        with urllib.request.urlopen(self._metrics, timeout=30) as answer:
+            text = answer.read().decode()
+        found: Counter[str] = Counter()
+        for kind, count in re.findall(r'^SeaweedFS_s3_request_total{.*type="(\w+)"} (\d+)$', text, re.MULTILINE):
+            found[kind] += int(count)
+        return found
 
     def _wait(self, port: int) -> None:
         deadline = time.monotonic() + _START_S

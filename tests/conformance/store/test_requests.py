@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bucketline.store import open_store
+from bucketline.store import StoreError, open_store
 from bucketline.store.s3 import S3Store
 from bucketline.store.s3_writer import part_bytes
-from tests.conformance.store.gate import Gate
+from tests.conformance.store.gate import Gate, Weather
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -53,6 +53,30 @@ async def test_whole_parts_of_another_object_never_pass_through_here(gated: S3St
     assert gate.seen["GetObject"] == 2
     (sizes,) = gate.parts.values()
     assert set(list(sizes.values())[:-1]) == {8 * MIB}
+
+
+@pytest.mark.parametrize("code", ["InvalidRequest", "EntityTooLarge"])
+async def test_a_copy_is_one_request_and_only_what_is_too_large_for_it_goes_by_parts(
+    gated: S3Store, gate: Gate, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Most copies are of small results, thousands of them; a size asked beforehand would double their price."""
+    await gated.put("small", b"x")
+    gate.seen.clear()
+    await gated.copy("small", "copy")
+    assert dict(gate.seen) == {"CopyObject": 1}
+
+    async with gated.writer("large", metadata={"m": "1"}) as writer:
+        await writer.write(bytes(range(256)) * (17 * MIB // 256))
+    monkeypatch.setattr("bucketline.store.s3._MOST_COPY_BYTES", 16 * MIB)
+    gate.weather.append(Weather("CopyObject", status=400, code=code))
+    await gated.copy("large", "large copy")
+    assert gate.seen["UploadPartCopy"] == 2
+    assert await gated.get("large copy") == await gated.get("large")
+    assert (await gated.stat("large copy")).metadata == {"m": "1"}
+
+    gate.weather.append(Weather("CopyObject", status=400, code="InvalidRequest"))
+    with pytest.raises(StoreError, match="answered CopyObject"):
+        await gated.copy("small", "copy")
 
 
 async def test_a_store_that_cannot_copy_parts_is_served_all_the_same(gated: S3Store, gate: Gate) -> None:
