@@ -1,8 +1,8 @@
 """A place in which the pages' snippets run as they stand.
 
 Comes in: a folder. Goes out: a shell in it with ``bucketline``, ``aws``, ``python`` and ``python3`` on PATH, the presets'
-addresses pointing at simulated providers, a real Redis, a bucket, a worker at work. Nothing in a snippet is changed but
-its waiting: what a snippet leaves running is ended with the place.
+addresses pointing at simulated providers, a real Redis, a bucket, a worker at work. What a snippet leaves running is ended
+with it; what the worker said is told where a snippet fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120
+LIMIT_S = 300  #: a block of five commands on a machine with other work; nothing waits so long where all is well
 _AWS = '''\
 """Just enough of `aws s3 cp` for the pages: a file up, an object down or to standard output."""
 import sys
@@ -33,7 +33,7 @@ if target.startswith("s3://"):
 else:
     bucket, _, key = source[5:].partition("/")
     waiter = client.get_waiter("object_exists")
-    waiter.wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    waiter.wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 280})
     body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
     sys.stdout.buffer.write(body) if target == "-" else open(target, "wb").write(body)
 '''
@@ -69,16 +69,17 @@ class World:
         return subprocess.CompletedProcess(script, code, out.read_text(), err.read_text())
 
     def start(self, *command: str) -> None:
-        self.running.append(
-            subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+        with (self.folder / "service.log").open("a") as log:
+            self.running.append(
+                subprocess.Popen(
+                    command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                )
             )
-        )
+
+    def told(self) -> str:
+        """The last words of what runs beside the snippets."""
+        log = self.folder / "service.log"
+        return "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else ""
 
 
 def end_group(process: subprocess.Popen[Any]) -> None:
@@ -87,7 +88,11 @@ def end_group(process: subprocess.Popen[Any]) -> None:
         os.killpg(process.pid, signal.SIGTERM)
     except ProcessLookupError:
         return
-    process.wait(timeout=LIMIT_S)
+    try:
+        process.wait(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager
