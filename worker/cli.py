@@ -1,8 +1,8 @@
 """The command ``bucketline``: verbs put together, errors turned into exit codes.
 
 Comes in: the arguments. Goes out: an exit code, and on an error one sentence on standard error; a traceback only with
-``BUCKETLINE_DEBUG=1``. Each verb is a file under ``producer/commands`` or ``worker/commands``, which imports what it needs
-when it runs. Exit codes are in ``bucketline.errors``; 70 is a fault of ours, 130 is Ctrl-C.
+``BUCKETLINE_DEBUG=1``. Each verb is a file under ``producer/commands`` or ``worker/commands``, read when the verb is called,
+and it imports what it needs when it runs. Exit codes are in ``bucketline.errors``; 70 is a fault of ours, 130 is Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,52 +10,83 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from bucketline.errors import BucketlineError, InputError
 from producer.commands.base import Globals
 
 __all__ = ["main"]
 
-#: in the order in which ``--help`` lists them
-VERBS = (
-    "worker.commands.demo",
-    "worker.commands.run",
-    "producer.commands.submit",
-    "producer.commands.status",
-    "producer.commands.wait",
-    "producer.commands.results",
-    "producer.commands.top",
-    "producer.commands.why",
-    "producer.commands.show",
-    "producer.commands.rerun",
-    "producer.commands.cancel",
-    "producer.commands.pause",
-    "producer.commands.resume",
-    "producer.commands.estimate",
-    "producer.commands.verify",
-    "producer.commands.lines",
-    "producer.commands.spend",
-    "producer.commands.prices",
-    "producer.commands.providers",
-    "worker.commands.inbox",
-    "worker.commands.work",
-    "worker.commands.limits",
-    "worker.commands.circuits",
-    "worker.commands.doctor",
-    "worker.commands.gc",
+#: verb → the file that registers it, in the order in which ``--help`` lists them
+VERBS: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "worker.commands.demo",
+        "run": "worker.commands.run",
+        "submit": "producer.commands.submit",
+        "status": "producer.commands.status",
+        "wait": "producer.commands.wait",
+        "results": "producer.commands.results",
+        "top": "producer.commands.top",
+        "why": "producer.commands.why",
+        "show": "producer.commands.show",
+        "rerun": "producer.commands.rerun",
+        "cancel": "producer.commands.cancel",
+        "pause": "producer.commands.pause",
+        "resume": "producer.commands.resume",
+        "estimate": "producer.commands.estimate",
+        "verify": "producer.commands.verify",
+        "lines": "producer.commands.lines",
+        "spend": "producer.commands.spend",
+        "prices": "producer.commands.prices",
+        "providers": "producer.commands.providers",
+        "work": "worker.commands.work",
+        "inbox": "worker.commands.inbox",
+        "monitor": "worker.commands.monitor",
+        "limits": "worker.commands.limits",
+        "circuits": "worker.commands.circuits",
+        "resume-route": "worker.commands.circuits",
+        "doctor": "worker.commands.doctor",
+        "gc": "worker.commands.gc",
+    }
 )
 _INTERNAL = 70
 _INTERRUPTED = 130
 
 
+class _Commands(Mapping[str, Any]):
+    """The verbs' commands, each made when it is asked for: to make all of them takes longer than most of them run."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+    def __getitem__(self, verb: str) -> Any:
+        app = typer.Typer()
+        app.callback()(lambda: None)  # with it, one verb is a group of one too
+        importlib.import_module(VERBS[verb]).register(app)
+        return typer.main.get_group(app).commands[verb]
+
+
+class _Group(TyperGroup):
+    """A group of commands that are made when they are asked for."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.commands = cast("Any", _Commands())
+
+
 def build_app() -> typer.Typer:
-    """The command with every verb that is there."""
-    app = typer.Typer(name="bucketline", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    """The command with every verb."""
+    app = typer.Typer(
+        name="bucketline", cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
 
     @app.callback()
     def global_options(
@@ -70,9 +101,6 @@ def build_app() -> typer.Typer:
         """Batch LLM inference: a JSONL file in, answers and a bill out."""
         context.obj = Globals(config)
 
-    for name in VERBS:
-        if find_spec(name) is not None:
-            importlib.import_module(name).register(app)
     return app
 
 

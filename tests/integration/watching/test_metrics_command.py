@@ -1,4 +1,4 @@
-"""``--metrics-port`` as an operator uses it: worker processes side by side, and the inbox."""
+"""Metrics as an operator has them: worker processes side by side, the inbox, and the monitor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from worker.embedded import EmbeddedRedis
 
 LIMIT_S = 60.0
 
@@ -87,6 +89,22 @@ def test_the_inbox_shows_the_fleet_without_a_line_of_its_own(start) -> None:
     assert "bucketline_queue_shards 0.0" in text
     assert "bucketline_open_lines" not in text
     assert "process_cpu_seconds_total" in text
+
+
+def test_the_monitor_shows_the_fleet_and_outlives_its_redis(start, environment: dict[str, str], tmp_path: Path) -> None:
+    """Who watches must be there when what it watches is not."""
+    (tmp_path / "server").mkdir()
+    port = two_free_ports()
+    with EmbeddedRedis(tmp_path / "server") as server:
+        environment["BUCKETLINE_REDIS_URL"] = server.url
+        start("monitor", "--metrics-port", str(port))
+        text = page(port, "/metrics")
+        assert "bucketline_redis_up 1.0" in text
+        assert "bucketline_workers 0.0" in text
+    assert page(port, "/healthz") == "ok\n"
+    text = page(port, "/metrics")
+    assert "bucketline_redis_up 0.0" in text
+    assert "bucketline_workers" not in text
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence(environment: dict[str, str], work_folder: Path) -> None:
