@@ -169,14 +169,21 @@ class Ledger(ShardLedger):
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.batch_hash(batch_id))  # type: ignore[misc]
         return progress_from(batch_id, raw)
 
+    async def progress_of_many(self, batch_ids: Sequence[str]) -> list[Progress | None]:
+        """``progress`` of several batches, in few round trips."""
+        found: list[Progress | None] = []
+        for at in range(0, len(batch_ids), _FOUND_AT_ONCE):
+            some = batch_ids[at : at + _FOUND_AT_ONCE]
+            pipe = self._redis.pipeline(transaction=False)
+            for batch_id in some:
+                pipe.hgetall(keys.batch_hash(batch_id))
+            found += [progress_from(batch_id, raw) for batch_id, raw in zip(some, await pipe.execute(), strict=True)]
+        return found
+
     async def recent(self, limit: int = 50) -> list[Progress]:
-        """The newest batches, newest first, in two round trips."""
+        """The newest batches, newest first."""
         ids = [raw.decode() for raw in await self._redis.zrevrange(keys.BATCHES, 0, limit - 1)]
-        pipe = self._redis.pipeline(transaction=False)
-        for batch_id in ids:
-            pipe.hgetall(keys.batch_hash(batch_id))
-        found = zip(ids, await pipe.execute(), strict=True)
-        return [known for batch_id, raw in found if (known := progress_from(batch_id, raw)) is not None]
+        return [known for known in await self.progress_of_many(ids) if known is not None]
 
     async def unfinished(self, first: int, count: int) -> list[str]:
         """Some of the batches that are not over, oldest first, from the position ``first`` on."""

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError, WatchError
@@ -24,17 +25,26 @@ from bucketline.store import NotFound, Store
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["REFUSED", "Claims", "Sign", "signs_of_life", "source_digest"]
+__all__ = ["REFUSED", "Claims", "Sign", "Standing", "signs_of_life", "source_digest"]
 
 REFUSED = "refused"  #: how a claim begins whose source can be no batch
 _LIFE_S = 30 * 24 * 3600
 _BEAT_S = 5.0
 _DEAD_S = 30.0  #: a producer silent for so long has died; the sweep's figure too
+_AT_ONCE = 500  #: asked in one round trip
 
 
 def source_digest(*parts: str) -> str:
     """The digest of what tells one source from all others."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+class Standing(Enum):
+    """What has become of the batch that a claim names."""
+
+    STANDS = "stands"
+    UNDER_WAY = "under way"  #: its producer lives
+    DEAD = "dead"  #: its producer died before there was a batch
 
 
 @dataclass(slots=True)
@@ -101,8 +111,12 @@ class Claims:
             holder = await self.holder(digest)
             if holder is None:
                 continue
-            if not over(holder) and (holder.startswith(REFUSED) or await self._stands(holder)):
-                return holder
+            if not over(holder):
+                if holder.startswith(REFUSED):
+                    return holder
+                (standing,) = await self.standings([holder])
+                if standing is not Standing.DEAD:
+                    return holder
             if await self._exchange(key, holder, batch_id):
                 return None
 
@@ -112,11 +126,11 @@ class Claims:
         return None if raw is None else raw.decode()
 
     async def holders(self, digests: Sequence[str]) -> list[str | None]:
-        """``holder`` of many, in one round trip for each five hundred; the claims live on for another month."""
+        """``holder`` of many, few round trips; the claims live on for another month."""
         found: list[str | None] = []
-        for at in range(0, len(digests), 500):
+        for at in range(0, len(digests), _AT_ONCE):
             pipe = self._redis.pipeline(transaction=False)
-            for digest in digests[at : at + 500]:
+            for digest in digests[at : at + _AT_ONCE]:
                 pipe.getex(keys.source_claim(digest), ex=_LIFE_S)
             found += [None if one is None else one.decode() for one in await pipe.execute()]
         return found
@@ -125,10 +139,32 @@ class Claims:
         """Write down what our source is instead: a batch that it became before, or a refusal."""
         await self._exchange(keys.source_claim(digest), batch_id, to)
 
-    async def is_batch(self, batch_id: str) -> bool:
-        """Whether a batch of that id exists."""
-        if await self._redis.exists(keys.batch_hash(batch_id)):
-            return True
+    async def standings(self, batch_ids: Sequence[str]) -> list[Standing]:
+        """What has become of many batches, in few round trips; the store is asked only about those that Redis lacks."""
+        found: list[Standing] = []
+        for at in range(0, len(batch_ids), _AT_ONCE):
+            found += await self._some_standings(batch_ids[at : at + _AT_ONCE])
+        return found
+
+    async def _some_standings(self, batch_ids: Sequence[str]) -> list[Standing]:
+        pipe = self._redis.pipeline(transaction=False)
+        for batch_id in batch_ids:
+            # in this order: a sign of life ends only when the batch is there
+            pipe.zscore(keys.SUBMITTING, batch_id)
+            pipe.exists(keys.batch_hash(batch_id))
+        pipe.time()
+        *answers, (seconds, _) = await pipe.execute()
+        found: list[Standing] = []
+        for batch_id, seen_s, is_known in zip(batch_ids, answers[::2], answers[1::2], strict=True):
+            if seen_s is not None and int(seconds) - seen_s < _DEAD_S:
+                found.append(Standing.UNDER_WAY)
+            elif is_known or await self._is_stored(batch_id):
+                found.append(Standing.STANDS)
+            else:
+                found.append(Standing.DEAD)
+        return found
+
+    async def _is_stored(self, batch_id: str) -> bool:
         try:
             await self._store.stat(batch_document(batch_id))
         except NotFound:
@@ -138,13 +174,6 @@ class Claims:
     async def release(self, digest: str, batch_id: str) -> None:
         """Give a claim back, if it is still this batch's."""
         await self._exchange(keys.source_claim(digest), batch_id, None)
-
-    async def _stands(self, batch_id: str) -> bool:
-        """Whether the holder is a batch, or is about to become one."""
-        seen_s = await self._redis.zscore(keys.SUBMITTING, batch_id)
-        if seen_s is not None and await _redis_time_s(self._redis) - seen_s < _DEAD_S:
-            return True
-        return await self.is_batch(batch_id)
 
     async def _exchange(self, key: str, old: str, new: str | None) -> bool:
         """Replace a claim's holder, or drop the claim, only where it is still ``old``."""

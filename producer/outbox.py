@@ -42,12 +42,7 @@ _LEASE_MS = 15_000
 _LOST_S = 120.0  #: an upload whose batch has not come to be by then will not
 _COPIES = 4  #: results copied at once
 _LOOKS = 16  #: batches looked at at once
-_RESULTS = (
-    ("output.jsonl", output_object),
-    ("errors.jsonl", errors_object),
-    ("manifest.md", manifest_page),
-    ("manifest.json", manifest_object),
-)
+_RESULTS = (("output.jsonl", output_object), ("errors.jsonl", errors_object), ("manifest.md", manifest_page))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +128,8 @@ class Outbox:
                     await self.publish()
             except (RedisError, OSError, BucketlineError) as error:
                 _log.warning("outbox_put_off", reason=str(error) or type(error).__name__)
+            except Exception as error:  # whoever leads must not fall silent
+                _log.error("outbox_broke", error=type(error).__name__, exc_info=True)
             try:
                 async with asyncio.timeout(self._every_s):
                     await stop.wait()
@@ -155,8 +152,9 @@ class Outbox:
     async def publish(self, *, wait: bool = False) -> None:
         """Bring every upload's folder up to date; with ``wait`` also the copies that this begins."""
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.INBOX)  # type: ignore[misc]
-        uploads = [Upload(**loads(item)) for item in raw.values()]
-        await asyncio.gather(*(self._follow(upload) for upload in uploads if upload.batch_id not in self._copies))
+        uploads = [upload for item in raw.values() if (upload := Upload(**loads(item))).batch_id not in self._copies]
+        known = await self._ledger.progress_of_many([upload.batch_id for upload in uploads])
+        await asyncio.gather(*map(self._follow, uploads, known))
         if wait:
             await asyncio.gather(*self._copies.values())
         if self._webhooks is not None:
@@ -198,40 +196,41 @@ class Outbox:
                 upload = Upload(said["id"], said["source"], said["etag"], name, said.get("taken_s", 0.0))
                 await self._redis.hsetnx(keys.INBOX, name, dumps(asdict(upload)).decode())  # type: ignore[misc]
 
-    async def _follow(self, upload: Upload) -> None:
+    async def _follow(self, upload: Upload, known: Progress | None) -> None:
+        """Publish what is new of one upload; what goes wrong with it stops no other."""
         async with self._looks:
-            await self._follow_one(upload)
+            try:
+                progress = known or await progress_of(upload.batch_id, None, self._store)
+                if progress.state in TERMINAL:
+                    self._begin_copies(upload, progress)
+                else:
+                    await self._show(upload, progress)
+            except BatchNotFound:
+                if self._clock() - upload.taken_s > _LOST_S:
+                    await self.forget(upload)
+            except (RedisError, OSError, BucketlineError) as error:
+                _log.warning("status_put_off", source=upload.key, reason=str(error) or type(error).__name__)
+            except Exception as error:
+                _log.error("status_broke", source=upload.key, error=type(error).__name__, exc_info=True)
 
-    async def _follow_one(self, upload: Upload) -> None:
-        try:
-            progress = await progress_of(upload.batch_id, self._ledger, self._store)
-        except BatchNotFound:
-            if self._clock() - upload.taken_s > _LOST_S:
-                await self.forget(upload)
-            return
-        if progress.state in TERMINAL:
-            task = asyncio.create_task(self._hand_over(upload, progress))
-            self._copies[upload.batch_id] = task
-            task.add_done_callback(lambda _: self._copies.pop(upload.batch_id, None))
-            return
+    async def _show(self, upload: Upload, progress: Progress) -> None:
         document = progress.document()
         shown = dumps(document)
         if self._shown.get(upload.batch_id) != shown:
             await self._put_status(upload, document)
             self._shown[upload.batch_id] = shown
 
+    def _begin_copies(self, upload: Upload, progress: Progress) -> None:
+        task = asyncio.create_task(self._hand_over(upload, progress), name=f"results {upload.batch_id}")
+        self._copies[upload.batch_id] = task
+        task.add_done_callback(lambda _: self._copies.pop(upload.batch_id, None))
+
     async def _hand_over(self, upload: Upload, progress: Progress) -> None:
-        """Copy the results, the manifest after them, and say so last."""
+        """Copy the results, and say so last; what does not succeed is begun anew in the next round."""
         async with self._room:
             try:
-                for file, source in _RESULTS:
-                    if not await self._is_newest(upload):
-                        return
-                    try:
-                        await self._store.copy(source(upload.batch_id), outbox_object(upload.name, file))
-                    except NotFound:
-                        if file == "manifest.json":
-                            return  # a final state whose manifest is not there yet is looked at again
+                if not await self._copy_all(upload):
+                    return
                 await self._put_status(upload, progress.document())
                 if self._webhooks is not None:
                     said = {"name": upload.name, **progress.document()}
@@ -240,6 +239,24 @@ class Outbox:
                 _log.info("results_in_outbox", batch=upload.batch_id, source=upload.key)
             except (RedisError, OSError, BucketlineError) as error:
                 _log.warning("results_put_off", batch=upload.batch_id, reason=str(error) or type(error).__name__)
+            except Exception as error:
+                _log.error("results_broke", batch=upload.batch_id, error=type(error).__name__, exc_info=True)
+
+    async def _copy_all(self, upload: Upload) -> bool:
+        """The results, then the manifest, which says that they are there; false where it is not the time for it."""
+        if not await self._is_newest(upload):
+            return False
+        await asyncio.gather(*(self._copy(upload, file, source) for file, source in _RESULTS))
+        # a newer upload of the name may have come meanwhile; a final state may be there before its manifest
+        return await self._is_newest(upload) and await self._copy(upload, "manifest.json", manifest_object)
+
+    async def _copy(self, upload: Upload, file: str, source: Callable[[str], str]) -> bool:
+        """Whether there is such a result."""
+        try:
+            await self._store.copy(source(upload.batch_id), outbox_object(upload.name, file))
+        except NotFound:
+            return False
+        return True
 
     async def _is_newest(self, upload: Upload) -> bool:
         held: bytes | None = await self._redis.hget(keys.INBOX, upload.name)  # type: ignore[misc]

@@ -57,6 +57,12 @@ def watcher(store: Store, redis: Redis) -> Callable[..., Inbox]:
     return make
 
 
+@pytest.fixture
+def publisher(store: Store, redis: Redis) -> Outbox:
+    """Whoever of the fleet fills the outbox."""
+    return Outbox(store, redis, every_s=0.05)
+
+
 async def batches(store: Store) -> list[BatchDocument]:
     found = [
         BatchDocument.model_validate_json(await store.get(stat.key))
@@ -105,33 +111,35 @@ async def test_an_upload_becomes_one_batch_however_often_it_is_seen(name, pack, 
     assert (await store.stat(key)).size_bytes > 0  # the upload stays where it was
 
 
-async def test_other_content_under_the_same_key_is_a_new_batch_and_the_same_content_is_not(store, redis, watcher):
+async def test_other_content_under_the_same_key_is_a_new_batch_and_the_same_content_is_not(
+    store, redis, watcher, publisher
+):
     one = watcher()
     await store.put("inbox/x.jsonl", chat_line(1))
     await one.once()
     await end(store, redis, (await batches(store))[0].id)
-    await one._outbox.publish(wait=True)
+    await publisher.publish(wait=True)
     assert (await outbox(store, "x"))["status.json"]["status"] == "completed"
 
     await store.put("inbox/x.jsonl", chat_line(2))
     await one.once()
     first, second = await batches(store)
-    await one._outbox.publish(wait=True)
+    await publisher.publish(wait=True)
     seen = await outbox(store, "x")
     assert "manifest.json" not in seen, "the first version's results must not pass for the second's"
     assert (seen["status.json"]["id"], seen["status.json"]["status"]) == (second.id, "in_progress")
     assert await store.get(f"batches/{first.id}/output.jsonl")
 
 
-async def test_results_come_to_the_outbox_and_the_manifest_after_them(store, redis, watcher):
+async def test_results_come_to_the_outbox_and_the_manifest_after_them(store, redis, watcher, publisher):
     one = watcher()
     await store.put("inbox/nightly/x.jsonl", chat_line(1))
     await one.once()
     (document,) = await batches(store)
-    await one._outbox.publish(wait=True)
+    await publisher.publish(wait=True)
     assert (await outbox(store, "nightly/x"))["status.json"]["counts"]["total"] == 1
     await end(store, redis, document.id)
-    await one._outbox.publish(wait=True)
+    await publisher.publish(wait=True)
     seen = await outbox(store, "nightly/x")
     assert seen["manifest.json"] == {"id": document.id}
     assert seen["status.json"]["status"] == "completed"
@@ -231,14 +239,14 @@ async def test_an_object_replaced_while_it_is_read_is_taken_in_its_new_version_a
     """Half of the one and half of the other would be a batch that nobody asked for."""
     await store.put("inbox/x.jsonl", chat_line("old"))
     one = watcher()
-    look = one._toml
+    look = one._taker._toml
 
-    async def replace_then_look(stat):
+    async def replace_then_look(found):
         await store.put("inbox/x.jsonl", chat_line("new"))
-        monkeypatch.setattr(one, "_toml", look)
-        return await look(stat)
+        monkeypatch.setattr(one._taker, "_toml", look)
+        return await look(found)
 
-    monkeypatch.setattr(one, "_toml", replace_then_look)
+    monkeypatch.setattr(one._taker, "_toml", replace_then_look)
     await one.once()
     (document,) = await batches(store)
     assert b'"new"' in await store.get(f"batches/{document.id}/input.jsonl")
