@@ -49,6 +49,12 @@ class Splitter:
             if self._pieces:
                 self._hold(raw)
                 raw, size = self._take()  # noqa: PLW2901  # the line of which this block held the end
+            if raw.endswith(b"}") and self._offset and size <= self._cap:  # the usual line has nothing to look for
+                usual = Record(self._line, self._offset, raw, size + 1)
+                self._line += 1
+                self._offset += size + 1
+                yield usual
+                continue
             record = self._record(raw, size, 1)
             if record is not None:
                 yield record

@@ -62,6 +62,7 @@ _NEEDS = {
     Form.GENERATE: "contents",
 }
 _ENVELOPE = re.compile(rb'"(body|params|request)"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
+_USUAL = re.compile(rb'\{"custom_id": ?"([ !#-\[\]-~]*)"([^{]{1,256})(?=\{)')
 _MODEL_IN_PATH = re.compile(r"models/([^/:]+):")
 
 
@@ -95,6 +96,9 @@ class _Bad(Exception):
 def read_request(raw: bytes, line: int, default_model: str | None = None) -> Request | Fault:
     """Understand one record. ``default_model`` stands in where a line names none; never raises."""
     try:
+        found = _usual(raw, line)
+        if found is not None:
+            return found
         envelope, body, params = _open(raw)
         return _request(envelope, body, params, line, default_model)
     except _Bad as bad:
@@ -112,6 +116,44 @@ def declared_cap_tokens(params: dict[str, Any]) -> int | None:
             if cap is not None and isinstance(cap, int) and cap > largest:
                 largest = cap
     return largest or None
+
+
+def _usual(raw: bytes, line: int) -> Request | None:
+    """The line where it begins with a plain custom_id, ends with its body and lacks nothing; else None.
+
+    What lies between the two is the same in all lines of most files, so it is understood once; of the line, only the
+    body is parsed.
+    """
+    match = _USUAL.match(raw)
+    if match is None or not raw.endswith(b"}}"):
+        return None
+    form = _form_of_middle(match[2])
+    if form is None:
+        return None
+    body = raw[match.end() : -1]
+    try:
+        params = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    model = params.get("model")  # an object: it begins with a brace
+    needed = _NEEDS.get(form)
+    if not model or type(model) is not str or (needed is not None and needed not in params):
+        return None
+    return Request(line, match[1].decode(), form, model.removeprefix("models/"), body, params)
+
+
+@lru_cache(maxsize=256)
+def _form_of_middle(middle: bytes) -> Form | None:
+    """The form that an envelope gives, from what lies between its custom_id and its body; None where that is not all."""
+    try:
+        envelope = orjson.loads(b'{"custom_id":null' + middle + b"null}")
+        if list(envelope)[-1] not in ("body", "params") or envelope["custom_id"] is not None:
+            return None
+        if "url" not in envelope and "params" not in envelope:
+            return None  # the body alone can tell
+        return _form(envelope, {}, None)
+    except (orjson.JSONDecodeError, _Bad):
+        return None
 
 
 def _open(raw: bytes) -> tuple[dict[str, Any], bytes, Any]:

@@ -9,7 +9,7 @@ worker uses, so what passes here is what will be sent.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -113,29 +113,31 @@ class Scanner:
 
     def feed(self, block: bytes) -> list[BadLine]:
         """Take the next block; the bad lines among those that end in it."""
-        return [bad for record in self._splitter.feed(block) if (bad := self._take(record)) is not None]
+        return self._take(self._splitter.feed(block))
 
     def finish(self) -> list[BadLine]:
         """End the input; the last line's fault, if it has one."""
-        bad = [bad for record in self._splitter.finish() if (bad := self._take(record)) is not None]
+        bad = self._take(self._splitter.finish())
         self.shards.extend(self._cutter.finish())
         return bad
 
-    def _take(self, record: Record) -> BadLine | None:
-        line = record.line
-        self.lines += 1
-        self.last_line = line
-        full = self._cutter.add(record)
-        if full is not None:
-            self.shards.append(full)
-        found = self._check(record)
-        if isinstance(found, Request):
-            self.ids.add(found.custom_id, line)
-            return None
-        if found.custom_id is not None:
-            self.ids.add(found.custom_id, line)
-        self.rejected.append(line)
-        return BadLine(line, record.offset_bytes, found.custom_id, found.message)
+    def _take(self, records: Iterator[Record]) -> list[BadLine]:
+        cut, note_id, bad = self._cutter.add, self.ids.add, []
+        for record in records:
+            line = self.last_line = record.line
+            self.lines += 1
+            full = cut(record)
+            if full is not None:
+                self.shards.append(full)
+            found = self._check(record)
+            if isinstance(found, Request):
+                note_id(found.custom_id, line)
+                continue
+            if found.custom_id is not None:
+                note_id(found.custom_id, line)
+            self.rejected.append(line)
+            bad.append(BadLine(line, record.offset_bytes, found.custom_id, found.message))
+        return bad
 
     def _check(self, record: Record) -> Request | Fault:
         if record.oversized:

@@ -25,7 +25,7 @@ from producer.unpack import unpacked
 
 __all__ = ["BLOCK_BYTES", "InputStream", "Replaced", "Source", "StoredInput", "open_source"]
 
-BLOCK_BYTES = 256 * 1024  #: read and scanned at once: a few milliseconds of the loop
+BLOCK_BYTES = 1024 * 1024  #: read and scanned at once: some five milliseconds of the loop
 
 Item = Mapping[str, Any]
 
@@ -137,7 +137,7 @@ async def _object(store: Store, key: str, etag: str | None, name: str) -> AsyncI
     """The bytes of one version of an object; a replacement while it is read is noticed."""
     try:
         pinned = etag or (await store.stat(key)).etag
-        async for block in store.read(key, block_bytes=4 * BLOCK_BYTES, etag=pinned):
+        async for block in store.read(key, block_bytes=BLOCK_BYTES, etag=pinned):
             yield block
     except NotFound:
         raise Replaced(f"There is no object {name}.") from None

@@ -8,6 +8,7 @@ is only the way from the event loop to the threads.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
@@ -22,6 +23,7 @@ from bucketline.store.threads import Threads, read_ahead
 __all__ = ["FolderStore", "FolderWriter"]
 
 _THREADS = 4
+_WRITE_BYTES = 2 * BLOCK_BYTES  # twice this is in memory; a thread waits for the interpreter twice a block
 _PAGE = 500  # files looked at in one go by ``list``
 
 
@@ -81,6 +83,7 @@ class FolderStore:
             await writer.flush()
             await self._threads.run(self._disk.commit, file, key, metadata)
         finally:
+            writer.abandon()
             await self._threads.finish(file.discard)
 
     async def stat(self, key: str) -> Stat:
@@ -110,7 +113,9 @@ class FolderStore:
 
 
 class FolderWriter:
-    """Gathers small writes, so that a thread is asked once a block."""
+    """Gathers small writes, so that a thread is asked once a block; one block is digested and written while the next
+    is gathered.
+    """
 
     def __init__(self, key: str, file: TemporaryFile, disk: Disk, threads: Threads) -> None:
         self._key, self._file, self._disk, self._threads = key, file, disk, threads
@@ -118,6 +123,7 @@ class FolderWriter:
         self._held_bytes = 0
         self._size_bytes = 0
         self._copied = False
+        self._landing: asyncio.Task[None] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -133,8 +139,8 @@ class FolderWriter:
         self._held.append(data)
         self._held_bytes += len(data)
         self._size_bytes += len(data)
-        if self._held_bytes >= BLOCK_BYTES:
-            await self.flush()
+        if self._held_bytes >= _WRITE_BYTES:
+            await self._hand_over()
 
     async def copy(self, key: str, offset: int, length: int) -> None:
         await self.flush()
@@ -143,6 +149,24 @@ class FolderWriter:
         self._size_bytes += length
 
     async def flush(self) -> None:
+        """Wait until all is in the file."""
+        await self._hand_over()
+        await self._landed()
+
+    def abandon(self) -> None:
+        """Nobody will ask what became of the last block."""
+        if self._landing is not None:
+            self._landing.cancel()
+            self._landing.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _hand_over(self) -> None:
+        await self._landed()
         held, self._held, self._held_bytes = self._held, [], 0
         if held:
-            await self._threads.run(self._disk.write, self._file, self._key, b"".join(held))
+            write = self._threads.run(self._disk.write, self._file, self._key, held)
+            self._landing = asyncio.create_task(write)
+
+    async def _landed(self) -> None:
+        landing, self._landing = self._landing, None
+        if landing is not None:
+            await landing

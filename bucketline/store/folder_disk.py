@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import orjson
 
@@ -86,9 +86,9 @@ class Disk:
                 sweep(self._temporary, self._now())
                 self._prepared = True
 
-    def write(self, file: TemporaryFile, key: str, data: bytes) -> None:
+    def write(self, file: TemporaryFile, key: str, pieces: Sequence[bytes]) -> None:
         with self.told(key):
-            file.write(data)
+            file.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def append(self, file: TemporaryFile, key: str, offset: int, length: int) -> None:
         """Append a range of an object to a file. Raises NotFound, Changed when the object is shorter."""

@@ -117,3 +117,45 @@ def test_the_largest_declared_cap_counts_in_any_spelling() -> None:
     assert declared_cap_tokens({"generationConfig": {"maxOutputTokens": 4}}) == 4
     assert declared_cap_tokens({"max_tokens": 0}) is None
     assert declared_cap_tokens({}) is None
+
+
+_PLACES = st.permutations(["custom_id", "key", "method", "url", "model", "body", "params", "request"])
+
+
+@given(
+    places=_PLACES,
+    taken=st.sets(st.integers(0, 7), min_size=1),
+    url=st.sampled_from(["/v1/chat/completions", "/v1/embeddings", "/v1/{x}", "/nowhere", "", None, 3]),
+    body=st.sampled_from(
+        [CHAT, {}, {"model": "m", "input": "x"}, {"messages": [], "model": ""}, {"model": 4}, None, [1]]
+    ),
+    custom_id=st.sampled_from(["a", "", "a b", "\u00e9", '"', "{", 7, None]),
+    compact=st.booleans(),
+)
+def test_the_short_way_through_a_usual_line_ends_where_the_long_way_does(
+    places: list[str], taken: set[int], url: Any, body: Any, custom_id: Any, compact: bool
+) -> None:
+    """What passes at submit is what is sent: no spelling of a line may be understood in two ways. A blank at the end of
+    the line rules the short way out and changes nothing else.
+    """
+    values = {"custom_id": custom_id, "key": custom_id, "method": "POST", "url": url, "model": "outer"}
+    members = {name: values.get(name, body) for position, name in enumerate(places) if position in taken}
+    raw = json.dumps(members, separators=(",", ":") if compact else None).encode()
+    assert read_request(raw, 7) == read_request(raw + b" ", 7)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"custom_id":"a","custom_id":"b","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}',
+        b'{"custom_id":"a","body":1,"url":"/v1/chat/completions","body":{"model":"m","messages":[]}}',
+        b'{"custom_id":"a","params":null,"url":"/v1/chat/completions","body":{"model":"m","messages":[]}}',
+        b'{"custom_id":"a","body":null,"url":"/v1/chat/completions","params":{"model":"m","messages":[]}}',
+        b'{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"m","messages":[]},"x":{}}',
+        b'{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}}',
+        b'{"custom_id":"a","url":"/v1/chat/completions","method":"GET","body":{"model":"m","messages":[]}}',
+    ],
+)
+def test_odd_lines_that_look_usual_are_read_as_ever(raw: bytes) -> None:
+    """Repeated members, a second body, more after the body: the short way must see that they are not its own."""
+    assert read_request(raw, 7) == read_request(raw + b" ", 7)
