@@ -9,6 +9,7 @@ import hashlib
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,20 @@ def redis_of_the_files(binary: Path, folder: Path) -> Iterator[int]:
     finally:
         server.terminate()
         server.wait(timeout=20)
+
+
+def scraped(port: int, wanted: str) -> str:
+    """What a metrics port serves, once it has this line; the last of it in the failure."""
+    end, said = time.monotonic() + 60, ""
+    while wanted not in said.splitlines():
+        assert time.monotonic() < end, said
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+                said = answer.read().decode()
+        except OSError as error:
+            said = str(error)
+            time.sleep(0.1)
+    return said
 
 
 def wait_for_redis(port: int, folder: Path) -> None:

@@ -144,7 +144,7 @@ def test_every_option_that_a_file_gives_is_one() -> None:
     for path in [*DEPLOY.rglob("*"), ROOT / "Procfile"]:
         if path.is_file() and path.suffix != ".json":
             text = path.read_text().replace('"', "").replace(",", "")
-            found += re.findall(r"(?:bucketline |\[)(work|inbox)((?: --?[a-z-]+(?: \d+)?)*)", text)
+            found += re.findall(r"(?:bucketline |\[)(work|inbox|monitor)((?: --?[a-z-]+(?: \d+)?)*)", text)
     assert len(found) > 6
     for verb, given in found:
         assert {word for word in given.split() if word.startswith("-")} <= options[verb]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import boto3
 import pytest
 
 from tests.conformance.store.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, binary
-from tests.deploy.servers import PASSWORDS, ROOT, redis_of_the_files
+from tests.deploy.servers import PASSWORDS, ROOT, free_port, redis_of_the_files, scraped
 from tests.integration.e2e.conftest import Command, Simulation, configure, results_in
 from worker.redis_binary import find_server
 
@@ -60,6 +61,7 @@ def procfile(
         shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m worker.cli "$@"\n')
         shim.chmod(0o755)
         shutil.copy(ROOT / "Procfile", command.folder)
+        command.env["MONITOR_PORT"] = str(free_port())
         environment = command.environment() | {"PATH": f"{shims}:{os.environ['PATH']}"}
         with (command.folder / "honcho.log").open("wb") as log:
             honcho = subprocess.Popen(
@@ -82,20 +84,39 @@ def test_a_batch_goes_through_and_sigterm_ends_all(procfile: tuple[Command, subp
     )
     source = command.folder / "many.jsonl"
     source.write_text("\n".join(rows) + "\n")
+    scraped(int(command.env["MONITOR_PORT"]), "bucketline_workers 1.0")
     batch = command.json("submit", "many.jsonl")["id"]
     command.run("wait", batch)
     command.run("results", batch, "-o", "answers")
     results_in(command.folder / "answers").check_against(source.read_bytes())
     command.run("verify", batch)
+    through_the_bucket(command.env, source.read_bytes())
+    scraped(int(command.env["MONITOR_PORT"]), "bucketline_queue_shards 0.0")
 
     children = children_of(honcho.pid)
-    assert len(children) >= 2
+    assert len(children) >= 3
     honcho.send_signal(signal.SIGTERM)
     honcho.wait(timeout=60)
     log = (command.folder / "honcho.log").read_text()
     assert log.count("worker_stopped") == 1, log
     assert [pid for pid in children if is_alive(pid)] == []
     assert "Traceback" not in log
+
+
+def through_the_bucket(variables: dict[str, str], data: bytes) -> None:
+    """An upload is answered in the outbox."""
+    client = boto3.client(
+        "s3", endpoint_url=variables["AWS_ENDPOINT_URL_S3"], aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY, region_name="us-east-1",
+    )  # fmt: skip
+    with contextlib.closing(client):
+        client.put_object(Bucket="line", Key="some/prefix/inbox/many.jsonl", Body=data)
+        there = client.get_waiter("object_exists")
+        there.wait(
+            Bucket="line", Key="some/prefix/outbox/many/manifest.json", WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
+        manifest = client.get_object(Bucket="line", Key="some/prefix/outbox/many/manifest.json")["Body"].read()
+    assert json.loads(manifest)["counts"]["total"] == LINES
 
 
 def children_of(pid: int) -> list[int]:

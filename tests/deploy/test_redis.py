@@ -11,7 +11,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from tests.deploy.servers import PASSWORDS, redis_of_the_files
+from bucketline import keys
+from tests.deploy.servers import PASSWORDS, free_port, redis_of_the_files, scraped
 from tests.docs.world import wait_for
 from tests.integration.e2e.conftest import Command, Simulation, configure
 from worker.redis_binary import servers
@@ -93,6 +94,7 @@ def test_the_lines_user_may_do_all_that_the_line_does(line: Command, port: int) 
         ("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "SET", "dir", "/"), ("ACL", "LIST"), ("SHUTDOWN",), ("MONITOR",),
         ("SCRIPT", "FLUSH"), ("CLIENT", "LIST"), ("REPLICAOF", "NO", "ONE"), ("MODULE", "LIST"),
         ("GET", "foreign"), ("SET", "foreign", "1"), ("RENAME", "bl:x", "bl:y"), ("PUBLISH", "c", "m"),
+        ("PSUBSCRIBE", "*"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -105,6 +107,34 @@ def test_the_lines_user_can_do_nothing_else(port: int, command: tuple[str, ...])
 def test_who_watches_cannot_write(port: int, command: tuple[str, ...]) -> None:
     with as_user(port, "watcher") as client, pytest.raises(NoPermissionError):
         client.execute_command(*command)
+
+
+def test_who_watches_may_do_all_that_the_monitor_does(command: Command, port: int) -> None:
+    """Figures for a dashboard must not need the right to write."""
+    url = f"redis://watcher:{PASSWORDS['watcher']}@127.0.0.1:{port}/0"
+    (command.folder / "bucketline.toml").write_text(f'redis_url = "{url}"\n')
+    metrics = free_port()
+    monitor = command.start("monitor", "--metrics-port", str(metrics))
+    try:
+        scraped(metrics, "bucketline_redis_up 1.0")
+        command.run("top", "--once")
+    finally:
+        monitor.send_signal(signal.SIGTERM)
+        code = monitor.wait(timeout=60)
+    assert code == 0
+    assert refused(port) == []
+
+
+def test_the_line_may_hear_its_bell_and_no_other(port: int) -> None:
+    """Tickets are announced on a channel; a user without the right would make every worker poll."""
+    with as_user(port, "bucketline") as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(keys.BELL)
+        channel.get_message(timeout=5)
+        assert client.publish(keys.BELL, b"1") == 1
+        with pytest.raises(NoPermissionError):
+            client.publish("foreign", b"1")
+    with as_user(port, "bucketline") as client, pytest.raises(NoPermissionError):
+        client.execute_command("SUBSCRIBE", "foreign")
 
 
 def test_nobody_enters_without_a_name(port: int) -> None:
