@@ -4,7 +4,8 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers schema reference clean constraints
+.PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
+	bench-limits bench-startup schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +53,9 @@ bench-quick: .venv/ready-dev ## its ratios alone (two minutes)
 
 bench-limits: .venv/ready-dev ## how full the gate keeps an allowance, and who is refused
 	@$(BIN)/python bench/limits.py
+
+bench-startup: .venv/ready-dev ## what a look costs with a million queued lines, start to end (a minute)
+	@$(BIN)/python -m bench.startup
 
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json

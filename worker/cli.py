@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from bucketline.errors import BucketlineError, InputError
 from producer.commands.base import Globals
+from worker.startup import start_at_once
 
 __all__ = ["main"]
 
@@ -115,6 +116,7 @@ def _tell_version(asked: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its exit code."""
+    start_at_once()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
