@@ -47,6 +47,7 @@ class Part:
     shard: int
     generation: int
     places: tuple[tuple[int, bool, int, int], ...]
+    answered: int  #: how many of the places, the first ones, are answers
     output_start: int
     output_bytes: int
     errors_bytes: int
@@ -118,6 +119,7 @@ def parse_header(key: str, head: bytes) -> Part:
             shard=header["shard"],
             generation=header["generation"],
             places=tuple(places),
+            answered=answered,
             output_start=end + 1,
             output_bytes=header["output"]["bytes"],
             errors_bytes=header["errors"]["bytes"],

@@ -1,12 +1,15 @@
 """Parts to results: a pure function of the parts, in input order.
 
 Comes in: the batch's document and its part objects. Goes out: ``output.jsonl`` and ``errors.jsonl`` with their digests,
-and the fold of all parts' tallies. Lines are copied as bytes; nothing of them is parsed. Running it twice writes the
-same bytes. One shard's parts are in memory at a time. Called by ``finish``.
+and the fold of all parts' tallies. Lines are copied as bytes, a shard's at once where one part has them all; nothing of
+them is parsed. Running it twice writes the same bytes. In memory are one shard's parts and a few that are read ahead.
+Called by ``finish``.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -23,6 +26,7 @@ from worker.logs import logger
 __all__ = ["Digest", "LinesMissing", "Merged", "merge"]
 
 _log = logger(__name__)
+_AHEAD = 2  #: parts read ahead, of 8 MiB at most as a rule
 
 
 class LinesMissing(BucketlineError):
@@ -94,7 +98,8 @@ async def merge(store: Store, document: BatchDocument) -> Merged:
             in_shard = {line for line, _ in own_rejects if line >= first}
             if len(chosen) + len(in_shard) < count:
                 lacking[number] = [n for n in range(first, last + 1) if n not in chosen and n not in in_shard]
-            await _write(chosen, own_rejects, output, errors)
+            await output.write(*_answered(shard_parts, chosen))
+            await errors.write(*_failed(chosen, own_rejects))
             tally.merge(_fold(shard_parts, chosen))
         while reject is not None:
             await errors.write(reject[1] + b"\n", 1)
@@ -104,7 +109,7 @@ async def merge(store: Store, document: BatchDocument) -> Merged:
     return Merged(output.digest(), errors.digest(), tally)
 
 
-_Line = tuple[int, bool, bytes]  #: line number, answered, bytes with the newline
+_Line = tuple[bool, bytes, int, int]  #: answered; the part's bytes, and where in them the line lies with its newline
 
 
 async def _rejects(store: Store, document: BatchDocument, tally: Tally) -> list[tuple[int, bytes]]:
@@ -121,8 +126,7 @@ async def _by_shard(store: Store, document: BatchDocument) -> AsyncIterator[tupl
     """Every shard in order with its parts in key order; a shard without a part has an empty list."""
     next_shard = 0
     held: list[tuple[Part, bytes]] = []
-    async for stat in store.list(parts_prefix(document.id)):
-        found = await _part(store, stat.key, len(document.shards))
+    async for found in _read_ahead(store, document):
         if found is None:
             continue
         while next_shard < found[0].shard:
@@ -134,6 +138,22 @@ async def _by_shard(store: Store, document: BatchDocument) -> AsyncIterator[tupl
         yield next_shard, held
         held = []
         next_shard += 1
+
+
+async def _read_ahead(store: Store, document: BatchDocument) -> AsyncIterator[tuple[Part, bytes] | None]:
+    """The batch's parts in key order; the next ones are fetched while the reader works on one."""
+    coming: deque[asyncio.Task[tuple[Part, bytes] | None]] = deque()
+    try:
+        async for stat in store.list(parts_prefix(document.id)):
+            coming.append(asyncio.create_task(_part(store, stat.key, len(document.shards))))
+            if len(coming) > _AHEAD:
+                yield await coming.popleft()
+        while coming:
+            yield await coming.popleft()
+    finally:
+        for task in coming:
+            task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
 
 
 async def _part(store: Store, key: str, shards: int) -> tuple[Part, bytes] | None:
@@ -163,17 +183,25 @@ def _choose(parts: list[tuple[Part, bytes]]) -> dict[int, _Line]:
     for part, raw in parts:
         for line, ok, at, size in part.places:
             if line not in chosen:
-                chosen[line] = (line, ok, raw[at : at + size])
+                chosen[line] = (ok, raw, at, size)
     return dict(sorted(chosen.items())) if len(parts) > 1 else chosen
 
 
-async def _write(chosen: dict[int, _Line], rejects: list[tuple[int, bytes]], output: _Sink, errors: _Sink) -> None:
-    answered = [data for _, ok, data in chosen.values() if ok]
-    failed = [(line, data) for line, ok, data in chosen.values() if not ok]
+def _answered(parts: list[tuple[Part, bytes]], chosen: dict[int, _Line]) -> tuple[bytes, int]:
+    """The shard's answers and how many they are; a part that is alone has them in one range."""
+    if len(parts) == 1 and len(parts[0][0].places) == len(chosen):
+        part, raw = parts[0]
+        return raw[part.output_start : part.output_start + part.output_bytes], part.answered
+    pieces = [raw[at : at + size] for ok, raw, at, size in chosen.values() if ok]
+    return b"".join(pieces), len(pieces)
+
+
+def _failed(chosen: dict[int, _Line], rejects: list[tuple[int, bytes]]) -> tuple[bytes, int]:
+    """The shard's lines without an answer, the refused ones among them, and how many they are."""
+    failed = [(line, raw[at : at + size]) for line, (ok, raw, at, size) in chosen.items() if not ok]
     failed += [(line, raw + b"\n") for line, raw in rejects]
     failed.sort()
-    await output.write(b"".join(answered), len(answered))
-    await errors.write(b"".join(data for _, data in failed), len(failed))
+    return b"".join(data for _, data in failed), len(failed)
 
 
 def _fold(parts: list[tuple[Part, bytes]], chosen: dict[int, _Line]) -> Tally:
@@ -183,6 +211,6 @@ def _fold(parts: list[tuple[Part, bytes]], chosen: dict[int, _Line]) -> Tally:
         for part, _ in parts:
             tally.merge(Tally.from_document(part.tally))
     else:
-        for _, _, data in chosen.values():
-            tally.add_line(loads(data))
+        for _, raw, at, size in chosen.values():
+            tally.add_line(loads(raw[at : at + size]))
     return tally
