@@ -7,6 +7,7 @@ OpenAI's client is in ``test_simulator``.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -145,18 +146,20 @@ async def test_refusals_are_googles_own_errors() -> None:
             await one.aio.aclose()
 
 
+def aws(simulator: Simulator) -> Any:
+    return boto3.client(
+        "bedrock-runtime",
+        endpoint_url=simulator.root_url("alpha"),
+        region_name="eu-west-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        config=botocore.config.Config(retries={"total_max_attempts": 1}),
+    )
+
+
 async def test_awss_client_reads_converse_and_its_refusals() -> None:
-    """Bedrock's stream is a binary format of its own that the line does not ask for, and the simulator does not speak."""
     async with Simulator(config_of(wire=WireName.BEDROCK, keys={}, limits=Limits(rpm=2))) as simulator:
-        config = botocore.config.Config(retries={"total_max_attempts": 1})
-        client: Any = boto3.client(
-            "bedrock-runtime",
-            endpoint_url=simulator.root_url("alpha"),
-            region_name="eu-west-1",
-            aws_access_key_id="a",
-            aws_secret_access_key="b",
-            config=config,
-        )
+        client = aws(simulator)
         asked: Any = {"modelId": "small", "messages": [{"role": "user", "content": [{"text": "why?"}]}]}
         answer = await asyncio.to_thread(lambda: client.converse(**asked))
         assert answer["output"]["message"]["content"][0]["text"].startswith("echo ")
@@ -170,4 +173,36 @@ async def test_awss_client_reads_converse_and_its_refusals() -> None:
         with pytest.raises(botocore.exceptions.ClientError) as caught:
             await asyncio.to_thread(lambda: client.converse(**asked))
         assert caught.value.response["Error"]["Code"] == "ThrottlingException"
+        client.close()
+
+
+def streamed(client: Any, model: str, **more: Any) -> list[dict[str, Any]]:
+    messages = [{"role": "user", "content": [{"text": "why?"}]}]
+    return list(client.converse_stream(modelId=model, messages=messages, **more)["stream"])
+
+
+def deltas(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+
+
+async def test_awss_client_reads_the_binary_stream_and_what_goes_wrong_in_it() -> None:
+    async with Simulator(config_of(wire=WireName.BEDROCK, keys={})) as simulator:
+        client = aws(simulator)
+        events = await asyncio.to_thread(streamed, client, "small-think")
+        texts = [delta["text"] for delta in deltas(events) if "text" in delta]
+        assert "".join(texts).startswith("echo ")
+        assert any("reasoningContent" in delta for delta in deltas(events))
+        assert [next(iter(event)) for event in events[-2:]] == ["messageStop", "metadata"]
+        assert events[-1]["metadata"]["usage"]["outputTokens"] == alpha(simulator)["usage"]["output_tokens"]
+        tool = {
+            "tools": [{"toolSpec": {"name": "weather", "inputSchema": {"json": SCHEMA}}}],
+            "toolChoice": {"any": {}},
+        }
+        called = await asyncio.to_thread(streamed, client, "small", toolConfig=tool)
+        arguments = "".join(delta["toolUse"]["input"] for delta in deltas(called))
+        assert json.loads(arguments).keys() == {"city"}
+        simulator.change({"weather": {"rates": {"error_200": 1.0}}})
+        with pytest.raises(botocore.exceptions.EventStreamError) as caught:
+            await asyncio.to_thread(streamed, client, "small")
+        assert caught.value.response["Error"]["Code"] == "internalServerException"
         client.close()

@@ -2,7 +2,7 @@
 
 Comes in: a line of any form, its route and, where there is one, a Bedrock API key; then the reply. Goes out: the call,
 unsigned (``credentials`` signs it), and the answer in the line's form or the failure. No form of a line is Converse,
-so each is translated. Bedrock streams in a binary framing of its own; calls here are not streamed.
+so each is translated. Streamed calls go to ConverseStream, whose body is the same and whose answer is ``frames``'.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from worker.providers.base import ACCEPT_ENCODING, Answer, Call, Reply
 from worker.providers.claude import claude_of
 from worker.providers.forms.answers_read import read_converse_answer
 from worker.providers.forms.converse_write import write_converse
-from worker.providers.streams import Whole
+from worker.providers.streaming import wants_stream
+from worker.providers.streams import assemble_converse
 from worker.providers.usage import bedrock_usage
 from worker.providers.verdicts import Verdict
 from worker.providers.wire import (
@@ -56,14 +57,17 @@ class BedrockAdapter:
         body, names = _written(request, route)
         if stops(names, route):
             return inexpressible(names, route)
+        stream = wants_stream(request, route)
+        operation = "converse-stream" if stream else "converse"
         return Call(
-            url=f"{_host(route.provider)}/model/{quote(route.model, safe='')}/converse",
+            url=f"{_host(route.provider)}/model/{quote(route.model, safe='')}/{operation}",
             headers=_headers(route.provider, key),
             body=dumps(body),
+            stream=stream,
         )
 
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
-        result = parsed(reply, lambda _: Whole())
+        result = parsed(reply, assemble_converse)
         if isinstance(result, Failure):
             return replace(result, request_id=id_of(reply, _ID_HEADERS))
         document, reply = result
@@ -92,7 +96,7 @@ class BedrockAdapter:
         return tuple(_written(request, route)[1])
 
     def wants_stream(self, request: Request, route: Route) -> bool:
-        return False
+        return wants_stream(request, route)
 
 
 def _host(provider: Provider) -> str:
@@ -125,7 +129,7 @@ def converse_verdict(body: dict[str, Any]) -> Verdict:
     message = output.get("message") if isinstance(output, dict) else None
     listed = message.get("content") if isinstance(message, dict) else None
     blocks = [block for block in listed if isinstance(block, dict)] if isinstance(listed, list) else []
-    if any(block.get("text") or "toolUse" in block for block in blocks):
+    if any(block.get("text") or "toolUse" in block or "citationsContent" in block for block in blocks):
         return None, reason
     cut = reason in ("max_tokens", "model_context_window_exceeded")
     return Kind.TRUNCATED if cut else Kind.EMPTY_ANSWER, reason

@@ -19,6 +19,7 @@ from bucketline.request import Form, Request
 from tests.samples import FIXTURES, Sample, line, route, samples
 from worker.providers import Answer, Reply, adapter_for
 from worker.providers.wire import NOTHING_LEFT
+from worker.simulator.wires.frames import EVENT_STREAM, frame
 
 WIRES = ("openai", "anthropic", "gemini", "vertex", "bedrock")
 KEY = "key-that-must-not-leak-0123456789"
@@ -41,6 +42,14 @@ odd = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 10**19) | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=6,
+)
+EVENTS = ["messageStart", "contentBlockStart", "contentBlockDelta", "messageStop", "metadata", "odd"]
+MEMBERS = [
+    "role", "start", "delta", "contentBlockIndex", "toolUse", "text", "reasoningContent", "citation", "stopReason",
+    "usage", "input", "signature", "error",
+]  # fmt: skip
+odd_frames = st.dictionaries(
+    st.sampled_from(MEMBERS), st.one_of(odd, st.dictionaries(st.sampled_from(MEMBERS), odd, max_size=3)), max_size=4
 )
 headers = st.dictionaries(
     st.sampled_from(["retry-after", "retry-after-ms", "date", "content-type", "x-ratelimit-reset", "x-amzn-errortype"]),
@@ -113,6 +122,14 @@ def test_a_stream_cut_or_bitten_anywhere(wire: str, form: Form, stream: bytes, d
     at = data.draw(st.integers(0, max(0, len(cut) - 1)))
     bitten = cut[:at] + data.draw(st.binary(max_size=3)) + cut[at + data.draw(st.integers(0, 5)) :]
     check(wire, form, Reply(200, CIMultiDict({"content-type": "text/event-stream"}), bitten))
+
+
+@few
+@given(forms, st.lists(st.tuples(st.sampled_from(EVENTS), odd_frames), max_size=6), st.binary(max_size=40))
+def test_frames_of_any_name_and_content(form: Form, told: list[tuple[str, Any]], rest: bytes) -> None:
+    """Whole frames with odd insides, then bytes that are none."""
+    body = b"".join([frame(name, value) for name, value in told]) + rest
+    check("bedrock", form, Reply(200, CIMultiDict({"content-type": EVENT_STREAM}), body))
 
 
 @pytest.mark.parametrize("form", list(Form))

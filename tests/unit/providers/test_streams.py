@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bucketline.failure import Failure, Kind
 from bucketline.request import Form
 from tests.samples import FIXTURES, chat_line, line, reply, route
 from worker.providers import Answer, Call, adapter_for
+from worker.simulator.wires.frames import EVENT_STREAM, exception_frame, frame
 
 CHAT = chat_line()
 MESSAGES = line(Form.MESSAGES, {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
@@ -175,6 +177,90 @@ def test_anthropics_blocks_are_put_together_with_their_signature_and_input() -> 
     assert (result.usage.input_tokens, result.usage.output_tokens) == (8, 9)
 
 
+def converse(*frames: bytes) -> Answer | Failure:
+    return adapter_for("bedrock").read(
+        reply(200, b"".join(frames), content_type=EVENT_STREAM), MESSAGES, route("bedrock", "m", region="eu-west-1")
+    )
+
+
+def block(index: int, **delta: Any) -> bytes:
+    return frame("contentBlockDelta", {"contentBlockIndex": index, "delta": delta})
+
+
+CONVERSED = [
+    frame("messageStart", {"role": "assistant"}),
+    block(0, reasoningContent={"text": "h"}),
+    block(0, reasoningContent={"text": "m"}),
+    block(0, reasoningContent={"signature": "sig"}),
+    block(1, text="Os"),
+    block(1, text="lo"),
+    frame("contentBlockStart", {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t", "name": "w"}}}),
+    block(2, toolUse={"input": '{"city":'}),
+    block(2, toolUse={"input": '"Oslo"}'}),
+    frame("contentBlockStop", {"contentBlockIndex": 2}),
+    frame("messageStop", {"stopReason": "tool_use"}),
+    frame("metadata", {"usage": {"inputTokens": 5, "cacheReadInputTokens": 3, "outputTokens": 9}, "metrics": {"latencyMs": 1}}),
+]  # fmt: skip
+
+
+def test_amazons_frames_are_put_together_to_the_unstreamed_answer() -> None:
+    result = converse(*CONVERSED)
+    assert isinstance(result, Answer)
+    assert result.raw is not None
+    raw = json.loads(result.raw)
+    assert raw["output"]["message"] == {
+        "role": "assistant",
+        "content": [
+            {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+            {"text": "Oslo"},
+            {"toolUse": {"toolUseId": "t", "name": "w", "input": {"city": "Oslo"}}},
+        ],
+    }
+    assert (raw["stopReason"], result.finish_reason) == ("tool_use", "tool_calls")
+    assert result.usage is not None
+    assert (result.usage.input_tokens, result.usage.cached_input_tokens, result.usage.output_tokens) == (8, 3, 9)
+
+
+def test_cited_text_of_a_stream_stands_where_an_unstreamed_answer_has_it() -> None:
+    cited = block(0, citation={"title": "Atlas"})
+    result = converse(CONVERSED[0], block(0, text="Oslo"), cited, *CONVERSED[-2:])
+    assert isinstance(result, Answer)
+    assert result.raw is not None
+    content = json.loads(result.raw)["output"]["message"]["content"]
+    assert content == [{"citationsContent": {"content": [{"text": "Oslo"}], "citations": [{"title": "Atlas"}]}}]
+    assert b"Oslo" in result.body
+
+
+@pytest.mark.parametrize("gone", [1, 2, 11, -3])
+def test_amazons_stream_without_its_end_or_with_a_damaged_frame_is_a_cut_body(gone: int) -> None:
+    """Frames carry checksums: what was bitten on the way must not pass for an answer."""
+    result = converse(*CONVERSED[:gone]) if gone > 0 else converse(b"".join(CONVERSED)[:gone])
+    assert isinstance(result, Failure)
+    assert result.kind is Kind.CUT_BODY
+    whole = bytearray(b"".join(CONVERSED))
+    whole[len(whole) // 2] ^= 1
+    damaged = converse(bytes(whole))
+    assert isinstance(damaged, Failure)
+    assert damaged.kind is Kind.CUT_BODY
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind"),
+    [
+        ("throttlingException", Kind.RATE_LIMIT),
+        ("internalServerException", Kind.ERROR_IN_200),
+        ("modelStreamErrorException", Kind.ERROR_IN_200),
+        ("serviceUnavailableException", Kind.OVERLOAD),
+        ("validationException", Kind.BAD_REQUEST),
+    ],
+)
+def test_an_exception_among_amazons_frames_is_the_failure_of_its_name(exception: str, kind: Kind) -> None:
+    result = converse(*CONVERSED[:4], exception_frame(exception, "sorry"))
+    assert isinstance(result, Failure)
+    assert result.kind is kind
+    assert "sorry" in result.message
+
+
 def test_the_closing_event_of_responses_is_the_answer() -> None:
     response = {
         "id": "r", "object": "response", "status": "completed", "model": "m", "error": None,
@@ -227,6 +313,8 @@ def test_the_lines_own_wish_to_stream_goes_and_ours_comes() -> None:
         ("openai", "", "alpha-small", {"max_tokens": 64000}, True),
         ("anthropic", "", "claude-sonnet-5", {"thinking": {"type": "adaptive"}}, True),
         ("anthropic", "", "claude-sonnet-5", {}, False),
+        ("bedrock", "", "moonshot.kimi-k2-thinking", {}, True),
+        ("bedrock", "", "amazon.nova-lite-v1:0", {}, False),
         ("gemini", "", "gemini-3-pro", {"generationConfig": {"thinkingConfig": {"thinkingLevel": "HIGH"}}}, True),
     ],
 )
@@ -237,14 +325,17 @@ def test_long_thinkers_are_streamed_when_left_to_us(
     assert adapter_for(wire).wants_stream(chat_line(**params), way) is streams
 
 
-def test_long_streams_are_joined_in_time_that_grows_with_their_length() -> None:
+@pytest.mark.parametrize("framing", ["events", "frames"])
+def test_long_streams_are_joined_in_time_that_grows_with_their_length(framing: str) -> None:
     """Thirty minutes of thinking are a hundred thousand pieces."""
-    import time
 
     def took(pieces: int) -> float:
-        body = stream(*[piece({"reasoning_content": "thought "})] * pieces, piece({"content": "ok"}, "stop"), USAGE)
+        events = [piece({"reasoning_content": "thought "})] * pieces if framing == "events" else []
+        body = stream(*events, piece({"content": "ok"}, "stop"), USAGE)
+        thoughts = block(0, reasoningContent={"text": "thought "}) * pieces
         began = time.process_time()
-        assert isinstance(read(body), Answer)
+        result = read(body) if framing == "events" else converse(CONVERSED[0], thoughts, *CONVERSED[4:])
+        assert isinstance(result, Answer)
         return time.process_time() - began
 
     took(200)

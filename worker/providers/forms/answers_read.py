@@ -134,8 +134,8 @@ def read_converse_answer(document: dict[str, Any], usage: Usage | None, model: s
     message = _object(_object(document.get("output")).get("message"))
     parts: list[Part] = []
     for block in _objects(message.get("content")):
-        if isinstance(block.get("text"), str):
-            parts.append(Text(block["text"]))
+        cited = _objects(_object(block.get("citationsContent")).get("content"))
+        parts.extend(Text(one["text"]) for one in (block, *cited) if isinstance(one.get("text"), str))
         use = block.get("toolUse")
         if isinstance(use, dict):
             arguments = arguments_object(use.get("input"))

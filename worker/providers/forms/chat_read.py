@@ -64,7 +64,7 @@ def read_chat(params: dict[str, Any]) -> Prompt:
         verbosity=body.text("verbosity"),
         tier=_unless(_unless(body.text("service_tier"), "auto"), "default"),
         user=body.text("safety_identifier") or user,
-        metadata=_metadata(body),
+        metadata=body.texts("metadata"),
     )
     body.finish()
     return replace(prompt, lost=tuple(body.lost))
@@ -247,12 +247,3 @@ def _thinking(thinking: Members) -> int | None:
         budget = thinking.whole("budget_tokens")
         return -1 if budget is None else budget
     return None
-
-
-def _metadata(body: Members) -> dict[str, str]:
-    metadata = body.take("metadata")
-    if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
-        return metadata
-    if metadata is not None:
-        body.lose("metadata")
-    return {}

@@ -59,7 +59,7 @@ def read_generate(params: dict[str, Any]) -> Prompt:
         thinking_tokens=thinking.whole("thinkingBudget"),
         thoughts=thinking.flag("includeThoughts") is True,
         tier=tier.lower() if tier and tier.lower() != "standard" else None,
-        metadata=_labels(body),
+        metadata=body.texts("labels"),
     )
     config.skip_if("responseModalities", ["TEXT"], [])
     for members in (thinking, config, body):
@@ -74,15 +74,6 @@ def _whole(value: float | None) -> int | None:
 def _effort(thinking: Members) -> str | None:
     level = thinking.text("thinkingLevel")
     return level.lower() if level and not level.endswith("UNSPECIFIED") else None
-
-
-def _labels(body: Members) -> dict[str, str]:
-    labels = body.take("labels")
-    if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
-        return labels
-    if labels is not None:
-        body.lose("labels")
-    return {}
 
 
 def _system(content: Members) -> Iterator[str]:

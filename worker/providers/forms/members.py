@@ -74,6 +74,15 @@ class Members:
             self.lose(name)
         return ()
 
+    def texts(self, name: str) -> dict[str, str]:
+        """An object of strings: a provider's metadata or labels."""
+        value = self.take(name)
+        if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()):
+            return value
+        if value is not None:
+            self.lose(name)
+        return {}
+
     def skip(self, *names: str) -> None:
         """Members that are taken care of elsewhere, or change no answer."""
         for name in names:

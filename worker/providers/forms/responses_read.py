@@ -60,7 +60,7 @@ def read_responses(params: dict[str, Any]) -> Prompt:
         verbosity=text.text("verbosity"),
         tier=_tier(body.text("service_tier")),
         user=body.text("safety_identifier") or user,
-        metadata=_metadata(body),
+        metadata=body.texts("metadata"),
     )
     for members in (text, reasoning, body):
         members.finish()
@@ -69,11 +69,6 @@ def read_responses(params: dict[str, Any]) -> Prompt:
 
 def _tier(tier: str | None) -> str | None:
     return None if tier in ("auto", "default") else tier
-
-
-def _metadata(body: Members) -> dict[str, str]:
-    metadata = body.take("metadata")
-    return metadata if isinstance(metadata, dict) else {}
 
 
 def _output(text: Members) -> Output | None:

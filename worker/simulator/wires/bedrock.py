@@ -1,22 +1,24 @@
-"""Bedrock's ``/model/ID/converse``, without its binary stream.
+"""Bedrock's ``/model/ID/converse`` and ``/converse-stream``.
 
-In and out: see ``base.Wire``. Errors are a ``message`` and the header ``x-amzn-errortype``; no 429 says when to come
+In and out: see ``base.Wire``. Before a stream begins, and on the other, errors are a ``message`` and the header ``x-amzn-errortype``; no 429 says when to come
 back. Input tokens are told without the cached and the written ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from worker.simulator.limits import Gauge
 from worker.simulator.reading import chosen_tool, count, last_text, require_list, weigh
-from worker.simulator.talk import Ask, Draft, Finish, Tool
-from worker.simulator.wires.base import Refusal, Trouble, Wire, Written
+from worker.simulator.talk import Ask, Draft, Finish, Spent, Tool
+from worker.simulator.wires.base import Refusal, Trouble, Wire, Written, pieces_of
+from worker.simulator.wires.frames import EVENT_STREAM, exception_frame, frame
 
-__all__ = ["Converse"]
+__all__ = ["Converse", "ConverseStream"]
 
 _STOP: Final = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.TOOL: "tool_use"}
 _ERRORS: Final[Mapping[Trouble, tuple[int, str, str]]] = {
@@ -58,18 +60,8 @@ class Converse(Wire):
 
     def write(self, ask: Ask, draft: Draft) -> bytes:
         del ask
-        finish = draft.choices[0].finish if draft.choices else Finish.STOP
-        spent = draft.spent
-        usage = {
-            "inputTokens": spent.input_tokens - spent.cached_tokens - spent.cache_write_tokens,
-            "outputTokens": spent.output_tokens,
-            "totalTokens": spent.input_tokens + spent.output_tokens,
-            "cacheReadInputTokens": spent.cached_tokens,
-            "cacheWriteInputTokens": spent.cache_write_tokens,
-        }
         message = {"role": "assistant", "content": _blocks(draft)}
-        answer = {"output": {"message": message}, "stopReason": _STOP[finish], "usage": usage}
-        return orjson.dumps(answer | {"metrics": {"latencyMs": 1}})
+        return orjson.dumps({"output": {"message": message}, "stopReason": _stop(draft), **_counts(draft.spent)})
 
     def refuse(self, refusal: Refusal) -> Written:
         status, name, words = _ERRORS[refusal.trouble]
@@ -78,11 +70,61 @@ class Converse(Wire):
         return Written(status, body, {"x-amzn-requestid": refusal.serial, "x-amzn-errortype": kind})
 
     def stream_error(self, refusal: Refusal) -> bytes:
-        return self.refuse(refusal).body
+        _, name, words = _ERRORS[refusal.trouble]
+        return exception_frame(name[0].lower() + name[1:], refusal.message or words.format(refusal.model))
 
     def headers(self, serial: str, gauges: Sequence[Gauge], now_s: float) -> dict[str, str]:
         del gauges, now_s
         return {"x-amzn-requestid": serial}
+
+
+class ConverseStream(Converse):
+    """The same, answered in binary frames."""
+
+    stream_type = EVENT_STREAM
+
+    def read(self, body: Mapping[str, Any], model: str | None) -> Ask:
+        return replace(super().read(body, model), stream=True)
+
+    def pieces(self, ask: Ask, draft: Draft) -> list[bytes]:
+        del ask
+        pieces = [frame("messageStart", {"role": "assistant"})]
+        for index, block in enumerate(_blocks(draft)):
+            pieces += _block_frames(index, block)
+        return [*pieces, frame("messageStop", {"stopReason": _stop(draft)}), frame("metadata", _counts(draft.spent))]
+
+
+def _stop(draft: Draft) -> str:
+    return _STOP[draft.choices[0].finish if draft.choices else Finish.STOP]
+
+
+def _counts(spent: Spent) -> dict[str, Any]:
+    usage = {
+        "inputTokens": spent.input_tokens - spent.cached_tokens - spent.cache_write_tokens,
+        "outputTokens": spent.output_tokens,
+        "totalTokens": spent.input_tokens + spent.output_tokens,
+        "cacheReadInputTokens": spent.cached_tokens,
+        "cacheWriteInputTokens": spent.cache_write_tokens,
+    }
+    return {"usage": usage, "metrics": {"latencyMs": 1}}
+
+
+def _block_frames(index: int, block: Mapping[str, Any]) -> list[bytes]:
+    """The frames in which one content block grows; only a tool's call has one that starts it."""
+    frames: list[bytes] = []
+    deltas: list[dict[str, Any]]
+    if "toolUse" in block:
+        use = block["toolUse"]
+        start = {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}
+        frames.append(frame("contentBlockStart", {"start": start, "contentBlockIndex": index}))
+        deltas = [{"toolUse": {"input": piece}} for piece in pieces_of(orjson.dumps(use["input"]).decode())]
+    elif "reasoningContent" in block:
+        shown = block["reasoningContent"]["reasoningText"]
+        deltas = [{"reasoningContent": {name: shown[name]}} for name in ("text", "signature")]
+    else:
+        deltas = [{"text": piece} for piece in pieces_of(block["text"])]
+    frames += [frame("contentBlockDelta", {"delta": delta, "contentBlockIndex": index}) for delta in deltas]
+    return [*frames, frame("contentBlockStop", {"contentBlockIndex": index})]
 
 
 def _tool(config: Mapping[str, Any], messages: list[Any], prompt: str) -> Tool | None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from worker.simulator.wires.anthropic import Messages
 from worker.simulator.wires.base import Wire
-from worker.simulator.wires.bedrock import Converse
+from worker.simulator.wires.bedrock import Converse, ConverseStream
 from worker.simulator.wires.chat import Chat
 from worker.simulator.wires.gemini import BatchEmbed, Embed, Generate, GenerateArray, GenerateStream
 from worker.simulator.wires.openai import Completions, Embeddings
@@ -41,9 +41,10 @@ _ENDS: Final[tuple[tuple[str, Wire], ...]] = (
 _VERBS: Final[dict[str, Wire]] = {
     "generateContent": Generate(), "embedContent": Embed(), "batchEmbedContents": BatchEmbed(),
 }  # fmt: skip
-_STREAM, _ARRAY, _CONVERSE = GenerateStream(), GenerateArray(), Converse()
+_STREAM, _ARRAY = GenerateStream(), GenerateArray()
+_CONVERSE: Final[dict[str, Wire]] = {"converse": Converse(), "converse-stream": ConverseStream()}
 _GEMINI: Final = re.compile(r"/models/([^/]+):(\w+)$")
-_BEDROCK: Final = re.compile(r"/model/(.+)/converse$")
+_BEDROCK: Final = re.compile(r"/model/(.+)/(converse|converse-stream)$")
 _DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
 
 
@@ -59,14 +60,14 @@ def route(path: str, query: str) -> Route | None:
             return Route(_STREAM if "alt=sse" in query else _ARRAY, model)
         return Route(_VERBS[verb], model) if verb in _VERBS else None
     if (called := _BEDROCK.search(path)) is not None:
-        return Route(_CONVERSE, unquote(called[1]))
+        return Route(_CONVERSE[called[2]], unquote(called[1]))
     return None
 
 
 def family(path: str, *, anthropic: bool) -> Wire:
     """The wire in whose shape a path that is none of them is refused."""
     if path.startswith("/model/"):
-        return _CONVERSE
+        return _CONVERSE["converse"]
     if path.startswith("/v1beta") or "/publishers/" in path:
         return _VERBS["generateContent"]
     return _ENDS[4][1] if anthropic else _ENDS[0][1]
