@@ -153,8 +153,13 @@ class Outbox:
         """Bring every upload's folder up to date; with ``wait`` also the copies that this begins."""
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.INBOX)  # type: ignore[misc]
         uploads = [upload for item in raw.values() if (upload := Upload(**loads(item))).batch_id not in self._copies]
-        known = await self._ledger.progress_of_many([upload.batch_id for upload in uploads])
-        await asyncio.gather(*map(self._follow, uploads, known))
+        ids, following = [upload.batch_id for upload in uploads], []
+        signs = await self._redis.zmscore(keys.SUBMITTING, ids) if ids else []
+        for upload, sign, known in zip(uploads, signs, await self._ledger.progress_of_many(ids), strict=True):
+            # one still being taken up is nowhere yet, and asking the store for it would cost two requests a round
+            if known or not sign:
+                following.append(self._follow(upload, known))
+        await asyncio.gather(*following)
         if wait:
             await asyncio.gather(*self._copies.values())
         if self._webhooks is not None:

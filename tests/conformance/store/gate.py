@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 PAGE = 10  #: keys in a listing; the API reference allows a store to give fewer than were asked
 LEAST_PART_BYTES = 5 * 1024 * 1024
@@ -23,10 +23,11 @@ _HOP = {"connection", "transfer-encoding", "expect", "host", "keep-alive"}
 
 @dataclass
 class Weather:
-    """What befalls the next ``times`` requests of an operation."""
+    """What befalls the next ``times`` requests of an operation on keys that hold ``key``."""
 
     operation: str
     times: int = 1
+    key: str = ""
     status: int = 0  #: answer with this instead of asking the server
     code: str = "SlowDown"
     lose: bool = False  #: let the server do it, then hang up without an answer
@@ -64,11 +65,12 @@ class Gate:
         self._server.server_close()
         self._thread.join()
 
-    def take(self, operation: str) -> Weather | None:
+    def take(self, operation: str, path: str) -> Weather | None:
+        key = unquote(urlsplit(path).path)
         with self.lock:
             self.seen[operation] += 1
             for each in self.weather:
-                if each.operation == operation and each.times > 0:
+                if each.operation == operation and each.key in key and each.times > 0:
                     each.times -= 1
                     return each
         return None
@@ -124,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if gate.strict and "list-type=2" in self.path:
             self.path += f"&max-keys={PAGE}"
         name = operation(self.command, self.path, "x-amz-copy-source" in headers)
-        weather = gate.take(name)
+        weather = gate.take(name, self.path)
         if weather and weather.status:
             return self.refuse(weather.status, weather.code)
         if name == "CompleteMultipartUpload":
