@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -257,7 +258,9 @@ class ShardLedger:
         await pipe.execute()
 
 
+@cache
 def script_text(name: str) -> str:
+    """Read once: every submit opens a ledger; reading its scripts took an eighth of a busy inbox's loop."""
     return files("bucketline").joinpath(f"ledger_{name}.lua").read_text(encoding="utf-8")
 
 
