@@ -1,6 +1,7 @@
-"""The pages that are made of the code: ``docs/configuration.md``, ``docs/failures.md``, the README's table of providers.
+"""The pages that are made of the code: ``docs/configuration.md``, ``docs/failures.md``, two tables of the README.
 
-Comes in: the settings models, the presets, the failure table, the adapters. Goes out: Markdown, the same text every time.
+Comes in: the settings models, the presets, the failure table, the adapters, the measured figures. Goes out: Markdown, the
+same text every time.
 Run by ``make reference``; a test holds what is written against it, so no page can fall behind.
 """
 
@@ -20,6 +21,7 @@ from bucketline.batch import BatchOptions
 from bucketline.catalog import PRESETS
 from bucketline.failure import TABLE, Billed, Effect, Wait
 from scripts.provider_table import table
+from scripts.side_by_side import side_by_side
 from tests.samples import samples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,12 +165,17 @@ def _kinds(annotation: Any) -> Iterator[str]:
 
 
 def readme() -> str:
-    """The README with its table of providers made anew."""
-    before, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{table(list(samples('response')))}\n\n{_END}{rest.partition(_END)[2]}"
+    """The README with its tables made anew: the providers, and the figures beside other clients."""
+    results = ROOT / "bench" / "results.md"
+    figures = side_by_side(results.read_text(encoding="utf-8") if results.exists() else None)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, part in (("figures", figures), ("providers", table(list(samples("response"))))):
+        begin, end = f"<!-- {name}: written by `make reference` -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{part}\n\n{end}{rest.partition(end)[2]}"
+    return text
 
 
-_BEGIN, _END = "<!-- providers: written by `make reference` -->", "<!-- end of providers -->"
 #: page → what makes it
 PAGES = {"docs/configuration.md": configuration, "docs/failures.md": failures, "README.md": readme}
 
