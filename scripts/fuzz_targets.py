@@ -1,12 +1,13 @@
 """What is fuzzed: functions of bytes that read what strangers write, each with what must hold.
 
 Comes in: any bytes. Goes out: nothing, or an exception where a promise is broken. ``split`` is the cutter of records,
-against a model of five lines; ``request`` a line and a splice of its body; ``reply`` any body to every adapter. Run by
-``scripts.fuzz``, and with their seeds by a test.
+against a model of five lines; ``request`` a line and a splice of its body; ``headers`` what a provider says of its limits and
+of waiting; ``reply`` any body to every adapter. Run by ``scripts.fuzz``, and with their seeds by a test.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,9 @@ from bucketline.jsonl import BOM, Splitter
 from bucketline.request import Fault, Form, Request, read_request
 from bucketline.splice import splice
 from tests.samples import chat_line, route
+from worker.limiter.ratelimits import read_limits
 from worker.providers import Reply, adapter_for
+from worker.providers.delays import retry_after_s
 
 WIRES = ("openai", "anthropic", "gemini", "vertex", "bedrock")
 
@@ -62,6 +65,30 @@ def orjson_or_json(raw: bytes) -> dict[str, Any]:
     return found
 
 
+NAMES = (
+    "date", "retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-limit", "x-ratelimit-remaining",
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-input-tokens-limit", "anthropic-ratelimit-input-tokens-reset", "x-tokenlimit-remaining",
+    "x-litellm-key-remaining-tokens-m", "llm_provider-x-ratelimit-reset-tokens",
+)  # fmt: skip
+_MONTH_S = 31 * 86400.0
+
+
+def headers(data: bytes) -> None:
+    """Whatever the headers say, a wait is a time that ends, and a limit is a count."""
+    said = CIMultiDict(
+        (NAMES[line[0] % len(NAMES)], line[1:].decode("latin-1")) for line in data.split(b"\n") if len(line) > 1
+    )
+    wait_s = retry_after_s(said, {}, data.decode("latin-1"))
+    assert wait_s is None or 0 <= wait_s <= _MONTH_S, wait_s
+    for one in read_limits(said):
+        assert one.limit is None or one.limit > 0, one
+        assert one.remaining is None or one.remaining >= 0, one
+        assert one.reset_s is None or (math.isfinite(one.reset_s) and one.reset_s >= 0), one
+        assert one.per_minute in (True, False, None)
+
+
 def reply(data: bytes) -> None:
     """Any body, with any status, is an answer or a failure, to every adapter."""
     status = (200, 200, 400, 401, 404, 429, 500, 503)[len(data) % 8]
@@ -73,11 +100,17 @@ def reply(data: bytes) -> None:
 
 
 ROUTES = {wire: route(wire, "m", region="eu-west-1", project="p") for wire in WIRES}
-TARGETS: dict[str, Callable[[bytes], None]] = {"split": split, "request": request, "reply": reply}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "split": split, "request": request, "headers": headers, "reply": reply,
+}  # fmt: skip
 SEEDS = {
     "split": [b"\x03{}\n\n{1}\r\n", b"\x01" + BOM + b"a\n"],
     "request": [
         orjson.dumps({"custom_id": 1, "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}})
+    ],
+    "headers": [
+        b"\x00Wed, 25 Nov 2026 12:00:00 GMT\n\x0160\n\x06500\n\x07499\n\x086m0s\n\x0c90000\n\x0d2026-11-25T12:00:30Z",
+        b"try again in 7m12s\n\x032000000000\n\x001",
     ],
     "reply": [
         b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}',

@@ -31,6 +31,7 @@ _LITELLM = re.compile(r"x-litellm-key-remaining-(requests|tokens)(?:-.+)?")
 _PREFIX = "llm_provider-"
 _MINUTE_S = 90.0  #: what refills within this is a figure per minute
 _DAY_S = 120.0  #: what is full again only after this is none
+_MOST_S = 31 * 86400.0  #: no limit is longer; a larger figure is a misreading
 _MOST = 10**12
 #: what a provider names → the figures that it may mean
 _FIGURES = {
@@ -113,16 +114,16 @@ def reset_s(text: str | None, date: str | None) -> float | None:
     number = _number(text)
     if number is not None:
         if number < 1e9:
-            return max(0.0, number)
+            return min(max(0.0, number), _MOST_S)
         then_s: float | None = number / 1000 if number > 1e11 else number
     else:
         match = _GO.fullmatch(text)
         if match is not None and any(match.groups()):
             hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
-            return hours * 3600 + minutes * 60 + seconds + millis / 1000
+            return min(hours * 3600 + minutes * 60 + seconds + millis / 1000, _MOST_S)
         then_s = _timestamp(text)
     now_s = _http_date(date)
-    return None if then_s is None or now_s is None else max(0.0, then_s - now_s)
+    return None if then_s is None or now_s is None else min(max(0.0, then_s - now_s), _MOST_S)
 
 
 def _place(name: str) -> tuple[str, str] | None:
