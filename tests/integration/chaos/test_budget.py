@@ -54,7 +54,7 @@ def bound_nanousd(results: Results) -> int:
 async def test_two_workers_stop_at_the_budget_and_every_line_is_accounted_for(tmp_path: Path) -> None:
     async with a_fleet(tmp_path, providers(), settings("dear")) as fleet:
         batch_id = await fleet.submit(lines(4000), max_usd="1.00")
-        results = await fleet.finished(batch_id, 90)
+        results = await fleet.finished(batch_id)
         books = fleet.simulator.books()["totals"]
     spent = nano_from_usd(results.manifest["cost"]["usd"])
     assert spent == books["nanousd"]
@@ -71,7 +71,7 @@ async def test_a_batch_that_may_downgrade_goes_on_with_the_route_that_it_can_sti
     """What is left at the limit buys no line of the first route, and five of the second."""
     async with a_fleet(tmp_path, providers(), settings("dear", "cheap")) as fleet:
         batch_id = await fleet.submit(lines(600), max_usd="0.3005", on_budget="downgrade")
-        results = await fleet.finished(batch_id, 90)
+        results = await fleet.finished(batch_id)
     spent = nano_from_usd(results.manifest["cost"]["usd"])
     by_route = {row["provider"]: row["requests"] for row in results.manifest["cost"]["by_route"]}
     assert spent <= nano_from_usd("0.3005") + bound_nanousd(results)

@@ -40,7 +40,7 @@ async def test_a_thousand_lines_of_fifty_contents_are_fifty_calls(tmp_path: Path
     }
     async with a_fleet(tmp_path, SimulatorConfig({"a": provider}, seed=2), settings) as fleet:
         batch_id = await fleet.submit(lines(1000, 50), dedupe=True)
-        results = await fleet.finished(batch_id, 60)
+        results = await fleet.finished(batch_id)
         books = fleet.simulator.books()["totals"]
     assert books["calls"] == 50
     assert len(results.answered) == len({row["custom_id"] for row in results.answered}) == 1000

@@ -63,10 +63,10 @@ async def test_a_rerun_mends_what_was_cut_or_failed_and_merges_into_one_result(t
             engine.catalog._providers.clear()
         async with Producer(settings=fleet.settings) as producer:
             first = await producer.submit(lines(8))
-            await fleet.finished(first.id, 30)
+            await fleet.finished(first.id)
             second = await producer.rerun(first.id, set_={"max_tokens": 8000})
             assert second.lines == 3
-            await fleet.finished(second.id, 30)
+            await fleet.finished(second.id)
             merged = await producer.results(second.id, tmp_path / "out", merged=True)
             with pytest.raises(InputError, match="nothing to run again"):
                 await producer.rerun(second.id, only="timeout")
