@@ -39,6 +39,9 @@ WIRES = ("anthropic", "bedrock", "gemini", "openai", "vertex")
 _REGION_ENV = {"vertex": ("GOOGLE_CLOUD_LOCATION",), "bedrock": ("AWS_REGION", "AWS_DEFAULT_REGION")}
 _PROJECT_ENV = {"vertex": ("GOOGLE_CLOUD_PROJECT",)}
 
+#: variable of a key → the other names by which providers and their tools call it, looked at where it is not set
+_ALSO_NAMED = {"LLMAPI_API_KEY": ("LLM_API_KEY",), "GEMINI_API_KEY": ("GOOGLE_API_KEY",)}
+
 #: name → preset; addresses and variables as the providers document them
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
@@ -110,6 +113,14 @@ class Provider:
     ca_file: str | None = None
     recheck_s: float | None = None
     preset: str | None = None
+    idempotency_header: str | None = None
+
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """The variables that may hold the key, in the order in which they are looked at; none where it needs none."""
+        if self.api_key_env is None:
+            return ()
+        return (self.api_key_env, *_ALSO_NAMED.get(self.api_key_env, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +271,7 @@ def _provider(name: str, given: ProviderSettings, env: Mapping[str, str]) -> Pro
         ca_file=given.ca_file,
         recheck_s=given.recheck_s,
         preset=preset_name,
+        idempotency_header=given.idempotency_header,
     )
 
 

@@ -70,6 +70,9 @@ class ProviderSettings(LimitSettings):
     preset: str | None = Field(None, description="take wire, address and key variable from this preset")
     scope: str | None = Field(None, description="share the limits of this scope with other providers")
     headers: dict[str, str] = Field(default_factory=dict, description="further headers for each call")
+    idempotency_header: str | None = Field(
+        None, description="a header by which this host knows a call that is made again after a lost answer"
+    )
     region: str | None = Field(None, description="region of the provider, for addresses and prices")
     project: str | None = Field(None, description="project of the cloud account (vertex)")
     api_version: str | None = Field(None, description="api-version (azure), anthropic-version (anthropic)")

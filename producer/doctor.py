@@ -108,8 +108,8 @@ def _providers(settings: Settings, env: Mapping[str, str]) -> Iterator[Finding]:
         elif variable is None:
             if name in configured:
                 yield Finding(subject, Health.WELL, "needs no key variable")
-        elif env.get(variable):
-            yield Finding(subject, Health.WELL, f"{variable} is set")
+        elif found := next((named for named in provider.key_variables if env.get(named)), None):
+            yield Finding(subject, Health.WELL, f"{found} is set")
         elif name in configured:
             yield Finding(subject, Health.WARNING, f"{variable} is not set; its models cannot be used from here.")
 

@@ -73,7 +73,7 @@ class Judge:
     def _key(self, plan: Plan, route: Route, *, needed: bool) -> None:
         provider = route.provider
         variable = provider.api_key_env
-        if variable is None or provider.api_key_file or self._env.get(variable):
+        if variable is None or provider.api_key_file or any(self._env.get(name) for name in provider.key_variables):
             return
         missing = f"The variable {variable}, which holds the key of {provider.name}, is not set"
         if needed:

@@ -33,6 +33,7 @@ from worker.limiter.ratelimits import whose
 from worker.measured import Measurements
 from worker.providers import adapter_for
 from worker.providers.base import Answer, Call
+from worker.providers.idempotency import known_again
 from worker.revise import repaired
 from worker.sight import Sight
 from worker.transport import Transport
@@ -116,15 +117,19 @@ class Caller:
     async def _written(self, life: Life, route: Route, batch_id: str) -> Call | Failure:
         """The call for this route, written anew from the line, with this route's own key and an id of its own."""
         provider = route.provider
-        own_id = f"{request_row_id(batch_id, life.request.line)}_{len(life.attempts) + 1}"
+        row_id = request_row_id(batch_id, life.request.line)
+        own_id = f"{row_id}_{len(life.attempts) + 1}"
         try:
             key = self.credentials.at_hand(provider)
             if key is None:
                 key = await self.credentials.key(provider)
             call = adapter_for(provider.wire).call(life.request, route, key, request_id=own_id)
-            if isinstance(call, Failure) or provider.wire != "bedrock":
+            if isinstance(call, Failure):
                 return call
-            return await self.credentials.sign(call, provider)
+            if provider.idempotency_header:
+                answered = sum(attempt.status is not None for attempt in life.attempts)
+                call = known_again(call, provider.idempotency_header, f"{row_id}_{answered}")
+            return await self.credentials.sign(call, provider) if provider.wire == "bedrock" else call
         except ConfigError as error:
             return Failure(Kind.BAD_KEY, str(error))
 

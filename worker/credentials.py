@@ -26,7 +26,6 @@ __all__ = ["Credentials", "GoogleSource"]
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _EARLY_S = 300.0  #: a cloud token is replaced so long before it runs out
 _FILE_GOOD_S = 30.0  #: a key file may be rewritten under us; it is read again after this
-_ALSO_NAMED = {"LLMAPI_API_KEY": ("LLM_API_KEY",), "GEMINI_API_KEY": ("GOOGLE_API_KEY",)}
 
 GoogleSource = Callable[[Provider], tuple[str, float]]  #: a fresh token and the unix time at which it runs out
 
@@ -106,7 +105,7 @@ class Credentials:
             return self._env.get("AWS_BEARER_TOKEN_BEDROCK", ""), math.inf
         if not provider.api_key_env:
             return "", math.inf
-        for name in (provider.api_key_env, *_ALSO_NAMED.get(provider.api_key_env, ())):
+        for name in provider.key_variables:
             key = self._env.get(name, "").strip()
             if key:
                 return _checked(key, f"the variable {name}"), math.inf

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 ENV_KEY, FILE_KEY = "sk-proj-INTHEENVIRONMENT0123456789abcdef", "sk-ant-INTHEFILE0123456789abcdefghijklm"
 AWS_SECRET = "INTHECLOUD0123456789abcdefghijklmnopqrst"
-SECRETS = (ENV_KEY, FILE_KEY, AWS_SECRET)
+#: keys under the other names of their variables
+GOOGLE_KEY, GATEWAY_KEY = "AIzaINTHEOTHERNAME0123456789abcdefghijk", "llmgtwy_INTHEOTHERNAME0123456789abcdefg"
+SECRETS = (ENV_KEY, FILE_KEY, AWS_SECRET, GOOGLE_KEY, GATEWAY_KEY)
+KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
 _SLOWED: set[str] = set()  #: who was told to slow down already; told again and again, a line would wait for ever
 PROMPT = "a prompt that only the provider may read"
 STATUSES = {"1": 400, "2": 401, "3": 403, "4": 429, "5": 500, "6": 200, "7": 529, "8": 404}
@@ -44,21 +47,23 @@ def needles() -> list[bytes]:
     return found
 
 
+def shown_by(call: Told) -> str:
+    """The key that a call came with."""
+    return "".join(call.headers.get(name, "") for name in KEY_HEADERS)
+
+
 def hostile(call: Told) -> tuple[int, dict[str, str], Any]:
     """An answer for the line that is asked to go well; else an error that repeats the key and the prompt."""
-    shown = call.headers.get("authorization", "") + call.headers.get("x-api-key", "")
-    body = json.loads(call.body)
-    mood = body["messages"][-1]["content"]
-    mood = mood if isinstance(mood, str) else mood[0]["text"]
-    mood = mood[-1]
+    shown = shown_by(call)
+    mood = call.body.partition(PROMPT.encode())[2][1:2].decode()
     if mood not in STATUSES:
         usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "yes"}}
         return 200, {}, {"id": "c", "model": "m", "choices": [choice], "usage": usage}
     if mood == "4":
-        if body["model"] in _SLOWED:
+        if shown in _SLOWED:
             return 400, {}, {"error": {"message": shown}}
-        _SLOWED.add(body["model"])
+        _SLOWED.add(shown)
     words = f"Incorrect API key provided: {shown} for {PROMPT}; ask again in 0.01s"
     return STATUSES[mood], {"retry-after": "0.01"}, {"error": {"message": words, "type": shown, "code": shown}}
 
@@ -75,10 +80,17 @@ def settings(folder: Path, server: Answering, redis_url: str, store: str) -> Non
         'wire = "anthropic"',
         f'base_url = "{server.url}"',
         f'api_key_file = "{folder / "key"}"',
+        "[providers.google]",
+        f'base_url = "{server.url}"',
+        "[providers.llmapi]",
+        f'base_url = "{server.url}"',
+        'stream = "never"',
         "[models.small]",
         'routes = [{ provider = "alpha", model = "m" }]',
         "[models.other]",
         'routes = [{ provider = "beta", model = "m" }, { provider = "alpha", model = "m" }]',
+        "[models.third]",
+        'routes = [{ provider = "google", model = "m" }, { provider = "llmapi", model = "m" }]',
         "[retry]",
         "base_delay_s = 0.01",
         "max_delay_s = 0.05",
@@ -133,11 +145,14 @@ async def test_everything_the_product_writes_is_free_of_secrets(
         settings(command.folder, server, redis_url, f"s3://{s3_bucket}/p")
         command.env |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         command.env |= {"AWS_SECRET_ACCESS_KEY": AWS_SECRET, "ALPHA_KEY": ENV_KEY}
+        command.env |= {"GOOGLE_API_KEY": GOOGLE_KEY, "LLM_API_KEY": GATEWAY_KEY}
         with every_command(redis_url) as heard:
             said = await asyncio.to_thread(use, command)
         kept = dumped(redis_url)
-        shown = {call.headers.get("authorization", "") + call.headers.get("x-api-key", "") for call in server.calls}
-    assert {f"Bearer {ENV_KEY}", FILE_KEY} <= shown, "the providers were not shown their keys"
+        shown = {shown_by(call) for call in server.calls}
+    assert {f"Bearer {ENV_KEY}", FILE_KEY, GOOGLE_KEY, f"Bearer {GATEWAY_KEY}"} <= shown, (
+        "the providers were not shown their keys"
+    )
     stored = objects(s3_client, s3_bucket)
     files = {
         str(path): path.read_bytes() for path in command.folder.rglob("*") if path.is_file() and path.name != "key"
@@ -154,7 +169,7 @@ async def test_everything_the_product_writes_is_free_of_secrets(
 
 
 def use(command: Command) -> str:
-    """Two batches by the fleet, one on this machine, and every verb that looks; what they said."""
+    """Three batches by the fleet, one on this machine, and every verb that looks; what they said."""
     worker = command.start("work")
     try:
         return _use(command)
@@ -165,7 +180,7 @@ def use(command: Command) -> str:
 
 def _use(command: Command) -> str:
     said = []
-    for model in ("small", "other"):
+    for model in ("small", "other", "third"):
         (command.folder / f"{model}.jsonl").write_text(batch_of(model))
         done = command.run("submit", f"{model}.jsonl")
         batch_id = json.loads(done.stdout)["id"]

@@ -35,7 +35,7 @@ Reply = tuple[int, Mapping[str, str], Any]
 
 @asynccontextmanager
 async def answering(answer: Callable[[Told], Reply]) -> AsyncIterator[Answering]:
-    """``answer`` gives status, headers and a JSON document for each call."""
+    """``answer`` gives status, headers and a JSON document for each call; status 0 breaks off without an answer."""
     served = Answering()
 
     async def handle(request: web.Request) -> web.Response:
@@ -43,8 +43,10 @@ async def answering(answer: Callable[[Told], Reply]) -> AsyncIterator[Answering]
         call = Told(request.path, headers, await request.read())
         served.calls.append(call)
         status, extra, document = answer(call)
+        if status == 0 and request.transport is not None:
+            request.transport.abort()
         return web.Response(
-            status=status, headers=dict(extra), body=json.dumps(document).encode(), content_type="application/json"
+            status=status or 500, headers=dict(extra), body=json.dumps(document).encode(), content_type="application/json"
         )
 
     app = web.Application()

@@ -35,7 +35,7 @@ async def run(folder: Path, server: Answering, lines: list[str], **options: Any)
         {
             "providers": {
                 "gateway": {"preset": "llmapi", "base_url": f"{server.url}/gateway", "api_key_env": "NO_KEY"},
-                "claude": {"wire": "anthropic", "base_url": server.url},
+                "claude": {"wire": "anthropic", "base_url": server.url, "idempotency_header": "Idempotency-Key"},
                 "plain": {"base_url": f"{server.url}/plain"},
             },
             "models": {
@@ -79,6 +79,27 @@ async def test_each_call_names_itself_to_the_provider(tmp_path: Path) -> None:
         found = await run(tmp_path, server, [line("a", "claude")])
     told = [call.headers["x-client-request-id"] for call in server.calls]
     assert told == [f"{found['a']['id']}_1", f"{found['a']['id']}_2"]
+
+
+async def test_a_call_whose_answer_was_lost_is_made_again_under_its_key_and_an_answered_one_is_not(
+    tmp_path: Path,
+) -> None:
+    """A host that knows such keys then does the work once; under an old key it would only repeat its old error."""
+    lost, refused, good = (
+        (0, {}, None),
+        (500, {}, {"error": {"message": "no", "type": "api_error"}}),
+        (200, {}, MESSAGE),
+    )
+    replies = iter([lost, refused, lost, good, good])
+    async with answering(lambda call: next(replies)) as server:
+        found = await run(tmp_path, server, [line("a", "claude")])
+        (tmp_path / "again").mkdir()
+        await run(tmp_path / "again", server, [line("a", "claude")])
+    keys = [call.headers["idempotency-key"] for call in server.calls]
+    assert found["a"]["bucketline"]["attempts"] == 4
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    assert len(set(keys)) == 3, "another batch's line is another request"
 
 
 async def test_the_providers_own_body_is_kept_beside_a_translated_one_where_it_was_asked_for(tmp_path: Path) -> None:

@@ -220,7 +220,9 @@ def test_standard_input_is_a_source(place):
     assert json.loads(ended.stdout)["lines"] == 1
 
 
-def test_doctor_says_what_is_there_and_shows_no_key(place, capsys):
+def test_doctor_says_what_is_there_and_shows_no_key(place, monkeypatch, capsys):
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    monkeypatch.setenv("GOOGLE_API_KEY", "another-secret-value")
     assert run(["doctor", "--json"]) == 0
     out = capsys.readouterr().out
     found = {one["subject"]: one for one in json.loads(out)["findings"]}
@@ -228,7 +230,8 @@ def test_doctor_says_what_is_there_and_shows_no_key(place, capsys):
     assert found["redis"]["health"] == "ok"
     assert "persistence" in " ".join(found)
     assert "ALPHA_API_KEY is set" in found["provider alpha"]["sentence"]
-    assert "a-secret-value" not in out
+    assert "GOOGLE_API_KEY is set" in found["provider google"]["sentence"]
+    assert "secret-value" not in out
     assert str(Path(__file__).parents[3] / "producer") in found["producer"]["sentence"]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from bucketline.catalog import Catalog
 from bucketline.errors import ConfigError
+from bucketline.settings import Settings
 from tests.samples import chat_line, provider, route
 from worker.credentials import Credentials
 from worker.providers import Call, adapter_for
@@ -44,6 +46,16 @@ async def test_a_host_without_a_key_needs_none() -> None:
 async def test_a_key_may_stand_under_the_other_name_that_its_provider_uses(usual: str, also: str) -> None:
     assert await Credentials({also: "k"}).key(provider(api_key_env=usual)) == "k"
     assert await Credentials({also: "k", usual: "first"}).key(provider(api_key_env=usual)) == "first"
+
+
+def test_every_other_name_of_a_key_is_that_of_a_preset_that_is_judged_by_it_everywhere() -> None:
+    """Doctor, the check before a submit and the worker ask one list, so none calls a key missing that another finds."""
+    known = {name: Catalog(Settings()).provider(name).key_variables for name in ("google", "llmapi", "openai")}
+    assert known == {
+        "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        "llmapi": ("LLMAPI_API_KEY", "LLM_API_KEY"),
+        "openai": ("OPENAI_API_KEY",),
+    }
 
 
 async def test_a_key_file_is_read_again_after_a_while(tmp_path: Path) -> None:
