@@ -6,18 +6,29 @@ Comes in: figures. Goes out: sentences' parts, in one manner everywhere. Used by
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bucketline.batch import iso_time
 
-__all__ = ["Cause", "Place", "count", "scope_name", "sentence"]
+__all__ = ["Cause", "CauseKind", "Place", "count", "scope_name", "sentence", "waiting"]
+
+#: What a batch can wait for; the last two wait for nothing.
+CauseKind = Literal[
+    "paused", "cancelling", "finalizing", "validating",
+    "no_workers", "silent_worker", "queue",
+    "limit", "daily_limit", "concurrency", "order", "paused_by_provider",
+    "circuit", "backoff",
+    "budget", "places", "store", "equal",
+    "in_flight",
+    "running", "over",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One reason. ``lines`` is how many it holds, None where it is not about single lines; ``until_s`` is unix time."""
 
-    kind: str
+    kind: CauseKind
     sentence: str
     lines: int | None = None
     until_s: float | None = None
@@ -45,6 +56,11 @@ def scope_name(name: str) -> str:
 def count(number: int, word: str) -> str:
     """A number of things: ``1 line``, ``2,000 lines``."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def waiting(lines: int) -> str:
+    """Lines and their verb: ``1 line waits``, ``2,000 lines wait``."""
+    return f"{count(lines, 'line')} {'waits' if lines == 1 else 'wait'}"
 
 
 def sentence(words: str) -> str:

@@ -17,7 +17,7 @@ from bucketline.figures import clock, percent, seconds_in_words
 from bucketline.gauge import Gauge
 from bucketline.money import usd
 from bucketline.sign import Hold, Reason
-from producer.cause import Cause, Place, count, scope_name, sentence
+from producer.cause import Cause, Place, count, scope_name, sentence, waiting
 from producer.monitor import Snapshot
 
 __all__ = ["budget_scope", "causes"]
@@ -110,7 +110,7 @@ def _permits(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
 def _limit(scope: str, reason: str, lines: int, holds: list[Hold], snapshot: Snapshot) -> Cause:
     gauge = snapshot.gauges.get(scope) or Gauge(scope, (), 0)
     limit, now_s = gauge.limit(reason), snapshot.at_s
-    waits = f"{count(lines, 'line')} {'waits' if lines == 1 else 'wait'}"
+    waits = waiting(lines)
     if gauge.paused_until_s is not None and reason in ("paused", "order"):
         left, why = seconds_in_words(gauge.paused_until_s - now_s), (gauge.pause_reason or "").replace("_", " ")
         until = f"until {clock(gauge.paused_until_s, now_s)} ({left} from now)"
@@ -157,7 +157,7 @@ def _routes(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
         if circuit is not None:
             yield _closed(circuit, number, snapshot.at_s)
         else:
-            words = f"route {name} opened or shut a moment ago; {count(number, 'line')} {'waits' if number == 1 else 'wait'}."
+            words = f"route {name} opened or shut a moment ago; {waiting(number)}."
             yield Cause("circuit", sentence(words), number)
 
 
@@ -175,7 +175,7 @@ def _closed(circuit: Circuit, lines: int, now_s: float) -> Cause:
     else:
         until = f"next try at {clock(circuit.until_s, now_s)} ({seconds_in_words(circuit.until_s - now_s)} from now)"
     owner = f"route {name}" if "/" in name else f"account {name}"
-    words = f"{owner} is closed: {what}; {until}; {count(lines, 'line')} {'waits' if lines == 1 else 'wait'}."
+    words = f"{owner} is closed: {what}; {until}; {waiting(lines)}."
     return Cause("circuit", sentence(words), lines, circuit.until_s)
 
 
@@ -211,21 +211,18 @@ def _process(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
     lines = sum(_waits(batch, snapshot, Reason.PLACE).values())
     if lines:
         places = sum(worker.places for worker in snapshot.workers)
-        words = f"all {places:,} places of {count(len(snapshot.workers), 'worker')} are taken by calls in flight; "
-        words += f"{count(lines, 'line')} with a permit wait for one (worker.concurrency, or more workers)."
+        words = f"every place of {count(len(snapshot.workers), 'worker')} ({places:,} in all) is taken by a call in flight; "
+        words += f"{waiting(lines)} for one, with a permit (worker.concurrency, or more workers)."
         yield Cause("places", sentence(words), lines)
     lines = sum(_waits(batch, snapshot, Reason.EQUAL).values())
     if lines:
-        yield Cause("equal", f"{count(lines, 'line')} wait for the answer to an equal line.", lines)
+        yield Cause("equal", f"{waiting(lines)} for the answer to an equal line.", lines)
     lines = sum(_waits(batch, snapshot, Reason.MEMORY).values())
     if lines:
         words = (
             f"answers wait in memory until Redis and the store take them; {count(lines, 'line')} held back meanwhile."
         )
         yield Cause("store", sentence(words), lines)
-    lines = sum(_waits(batch, snapshot, Reason.EQUAL).values())
-    if lines:
-        yield Cause("equals", sentence(f"{count(lines, 'line')} wait for an equal request, which is sent once."), lines)
 
 
 def _budget(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
@@ -238,7 +235,7 @@ def _budget(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
         lines += sum(min(lanes.get(h.lane, 0), h.waiting) for h in worker.holds if h.reason == "money")
     if lines:
         words = f"${usd(gauge.spent_nanousd)} of its budget of ${usd(gauge.budget_nanousd)} are spent or reserved; "
-        words += f"{count(lines, 'line')} wait for what calls in flight leave over."
+        words += f"{waiting(lines)} for what calls in flight leave over."
         yield Cause("budget", sentence(words), lines, rank=lines + 0.5)
 
 
@@ -261,7 +258,7 @@ def _queue(batch: Progress, snapshot: Snapshot, place: Place | None) -> Iterator
     room = f"{count(len(snapshot.workers), 'worker')} with {snapshot.open_lines:,} lines open"
     shards = f" in {count(batch.waiting_shards, 'shard')}" if not opened else ""
     behind = f", behind {count(place.ahead, 'shard')} of other work" if place and place.ahead and not opened else ""
-    words = f"{count(left, 'line')} wait on the queue{shards}{behind}, until there is room ({room})."
+    words = f"{waiting(left)} on the queue{shards}{behind}, until there is room ({room})."
     # Lines that are open wait for what holds them; those on the queue wait for them, and bind only where none is open.
     yield Cause("queue", words, left, rank=0.1 if opened else left)
 

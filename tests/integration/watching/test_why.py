@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from redis.asyncio import Redis
 
 from bucketline import keys
 from bucketline.batch import BatchDocument, State
+from bucketline.catalog import Limits as LimitsOfOurs
 from bucketline.layout import batch_document
 from bucketline.sign import BatchSign, Sign, write_sign
-from tests.integration.watching.line import kinds, running
+from producer.cause import CauseKind
+from tests.integration.watching.line import LIMIT_S, kinds, running
+from worker.limiter import Demand, Gate
 from worker.simulator import Limits, Phase, PhaseKind, Weather
 
 SLOW = {"weather": Weather(latency_s=20.0)}
@@ -75,6 +80,24 @@ async def test_calls_in_flight_are_limited(redis_url: str, tmp_path: Path) -> No
         assert flight.sentence.startswith("2 calls are on the way")
 
 
+async def test_others_came_first(redis_url: str, redis_client: Redis, tmp_path: Path) -> None:
+    """There is room for small requests, but another worker's large one comes first and needs more than there is."""
+    async with running(redis_url, tmp_path, provider={"tpm": 6000}) as line:
+        await line.producer.wait(await line.submit(1), timeout_s=LIMIT_S)
+        other = Gate(redis_client, "another-worker")
+        await other.start()
+        first_of_all = other.admit([("alpha", LimitsOfOurs(tpm=6000))], Demand(6000), priority=500)
+        large = asyncio.create_task(first_of_all)
+        async with asyncio.timeout(LIMIT_S):
+            while not await redis_client.zcard(keys.gate_line("alpha")):
+                await asyncio.sleep(0.01)
+        late = await line.submit(4)
+        cause = await line.cause(late.id, "order", lambda one: one.lines == 4)
+        assert cause.sentence == "Others come first at account alpha; 4 lines wait."
+        large.cancel()
+        await other.close()
+
+
 async def test_the_provider_has_said_when_to_come_back(redis_url: str, tmp_path: Path) -> None:
     weather = Weather(retry_after_min_s=40.0, retry_after_max_s=50.0)
     limiting = Phase(PhaseKind.LIMITING, after_calls=2)
@@ -130,7 +153,7 @@ async def test_the_worker_has_no_more_places(redis_url: str, tmp_path: Path) -> 
     async with running(redis_url, tmp_path, worker={"concurrency": 1}, simulated=SLOW) as line:
         batch = await line.submit(5)
         cause = await line.cause(batch.id, "places")
-        assert cause.sentence.startswith("All 1 places of 1 worker are taken by calls in flight; 4 lines")
+        assert cause.sentence.startswith("Every place of 1 worker (1 in all) is taken by a call in flight; 4 lines wait for one")
 
 
 async def test_the_answers_have_nowhere_to_go(redis_url: str, tmp_path: Path) -> None:
@@ -230,3 +253,23 @@ async def test_lines_wait_for_their_equals_answer(redis_url: str, tmp_path: Path
         batch = await line.submit(5, dedupe=True)
         cause = await line.cause(batch.id, "equal", lambda one: one.lines == 4)
         assert cause.sentence == "4 lines wait for the answer to an equal line."
+
+
+async def test_its_last_lines_are_being_recorded(redis_url: str, redis_client: Redis, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, works=False) as line:
+        batch = await line.submit(4)
+        seconds, _ = await redis_client.time()
+        sign = Sign("w", float(seconds), open_lines=4, open_shards=1, batches=(BatchSign(batch.id, 4, 0, 0.0),))
+        await redis_client.hset(keys.worker_hash("w"), mapping=write_sign(sign))  # type: ignore[misc]
+        await redis_client.zadd(keys.WORKERS, {"w": sign.seen_s})
+        (cause,) = await line.causes(batch.id)
+        assert (cause.kind, cause.sentence) == ("running", "Nothing holds it up: its last lines are being recorded.")
+
+
+def test_no_reason_is_without_its_test_and_its_row() -> None:
+    """A reason that nothing brings about may be wrong for years; one without a row is for nobody but us."""
+    tests = Path(__file__).read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "watching.md").read_text(encoding="utf-8")
+    for kind in get_args(CauseKind):
+        assert f'"{kind}"' in tests
+        assert f"`{kind}`" in page
