@@ -18,6 +18,7 @@ RPM, TPM, OUTPUT_TPM, CONCURRENCY = 60, 6_000, 3_000, 3
 SIZES = st.one_of(st.just(0), st.integers(1, 100), st.integers(0, 2_500))
 HOLD_S = 5.0
 FRESH_S = 2.0
+HEARTBEAT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -62,20 +63,24 @@ class GateMachine(RuleBasedStateMachine):
         while self.true_s < until_s:
             for who in dice.sample(range(3), 3):
                 if dice.random() < 0.8:
-                    self.ask(who)
+                    self._ask(who, dice.randrange(4))
             for entry in [entry for entry in self.log if entry.ended_s is None]:
                 if dice.random() < min(1.0, tick_s):
                     self._settle(entry, dice.random())
             self._pass(tick_s)
 
-    @rule(who=st.integers(0, 2))
-    def ask(self, who: int) -> None:
+    @rule(who=st.integers(0, 2), more=st.integers(0, 3))
+    def ask(self, who: int, more: int) -> None:
+        self._ask(who, more)
+
+    def _ask(self, who: int, more: int) -> None:
         worker = self.workers[who]
         before = set(map(id, worker.flying))
         first_came_us = worker.waiting[0].came_us if worker.waiting else 0
         rivals = self._rivals(worker, first_came_us)
-        worker.ask()
+        answer = worker.ask(more=more)
         went = [job for job in worker.flying if id(job) not in before]
+        assert not (rivals and "a" in answer.verdicts), "nobody stands by before somebody who waits"
         assert not (went and rivals), "somebody with an older request, or a higher priority, was waiting"
         assert not (went and self.true_s < self.paused_until_s - 0.01), "nobody goes during a pause"
         for job in went:
@@ -94,8 +99,10 @@ class GateMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 1000))
     def give_back(self, pick: int) -> None:
         entry = self._flying(pick)
-        self._holder(entry).give_back(entry.job)
+        worker = self._holder(entry)
+        worker.give_back(entry.job)
         entry.ended_s, entry.gone = self.true_s, True
+        self._check_who_stood_by(worker)
 
     @rule(seconds=st.one_of(st.floats(0, 0.5), st.floats(0, 20), st.just(61.0)))
     def time_passes(self, seconds: float) -> None:
@@ -110,7 +117,8 @@ class GateMachine(RuleBasedStateMachine):
     def server_clock_goes_back(self, seconds: float) -> None:
         self.fleet.pass_s(-seconds)
         for worker in self.workers:
-            for job in worker.waiting:
+            worker.standing = [(job, until_us - round(seconds * S)) for job, until_us in worker.standing]
+            for job in (*worker.waiting, *(job for job, _ in worker.standing)):
                 job.came_us -= round(seconds * S)  # ages are measured by the workers' own monotonic clocks
         self.blocked.clear()
 
@@ -135,13 +143,15 @@ class GateMachine(RuleBasedStateMachine):
         """Nothing waits for ever: everything that is still waiting goes, in bounded time."""
         if not hasattr(self, "workers"):
             return
+        for worker in self.workers:
+            worker.ask(0)
         tokens = sum(job.tokens for worker in self.workers for job in worker.waiting)
-        jobs = sum(len(worker.waiting) for worker in self.workers)
+        jobs = sum(len(worker.waiting) + len(worker.standing) for worker in self.workers)
         bound_s = (
             200 + 4 * 60 * (tokens / OUTPUT_TPM + jobs / RPM) + max(0.0, self.paused_until_s - self.true_s) + 62 * jobs
         )
         until_s = self.true_s + bound_s
-        while any(worker.waiting for worker in self.workers):
+        while any(worker.waiting or worker.standing for worker in self.workers):
             for worker in self.workers:
                 for job in list(worker.flying):
                     worker.settle(job)
@@ -152,6 +162,16 @@ class GateMachine(RuleBasedStateMachine):
     # ── the truth ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _pass(self, seconds: float) -> None:
+        """Time goes by; who has calls in flight says so, as every lane does, else its lease would run out."""
+        while seconds > HEARTBEAT_S:
+            self._tick(HEARTBEAT_S)
+            seconds -= HEARTBEAT_S
+            for worker in self.workers:
+                if worker.flying:
+                    worker.ask(0)
+        self._tick(seconds)
+
+    def _tick(self, seconds: float) -> None:
         micros = round(seconds * S)
         self.fleet.now_us += micros
         self.true_s += micros / S
@@ -164,8 +184,16 @@ class GateMachine(RuleBasedStateMachine):
         return next(worker for worker in self.workers if any(job is entry.job for job in worker.flying))
 
     def _settle(self, entry: Entry, share: float) -> None:
-        self._holder(entry).settle(entry.job, output_tokens=int(entry.job.output_tokens * share))
+        worker = self._holder(entry)
+        worker.settle(entry.job, output_tokens=int(entry.job.output_tokens * share))
         entry.ended_s = self.true_s
+        self._check_who_stood_by(worker)
+
+    def _check_who_stood_by(self, worker: Worker) -> None:
+        known = {id(entry.job) for entry in self.log}
+        for job in worker.flying:
+            if id(job) not in known:
+                self._check(job)
 
     def _rivals(self, worker: Worker, came_us: int) -> list[str]:
         """Who still asks, and comes before the worker: by priority, then by its first request's arrival in ms."""

@@ -12,10 +12,10 @@ from typing import Any
 from redis import Redis
 
 from bucketline import keys
-from worker.limiter.lane import scope_keys
-from worker.limiter.scopes import script_source
+from worker.limiter.scopes import scope_keys, script_source
 
 S = 1_000_000  #: microseconds in a second
+STANDS_US = 200_000  #: who stands by for longer goes back to the line
 START_US = 1_764_000_000 * S
 
 
@@ -47,6 +47,7 @@ class Answer:
     slot: int
     reason: str
     scope: int
+    may_stand: bool
 
 
 @dataclass
@@ -97,6 +98,8 @@ class Worker:
         self.fleet, self.name, self.scopes, self.budgets, self.priority = fleet, name, scopes, budgets, priority
         self.waiting: list[Job] = []
         self.flying: list[Job] = []
+        self.standing: list[tuple[Job, int]] = []  #: granted ahead of a place, and until when, microseconds
+        self.places = 0  #: calls in flight that the script counts for this lane
         self.settled: dict[int, list[int]] = {}
         self.money = 0
         self.sequence = 0
@@ -108,13 +111,14 @@ class Worker:
             job.came_us = self.fleet.now_us
             self.waiting.append(job)
 
-    def ask(self, most: int = 256) -> Answer:
-        """One call of the admission script, and what follows from it."""
+    def ask(self, most: int = 256, more: int = 0) -> Answer:
+        """One call of the admission script, and what follows from it; ``more`` may stand by beside those who do."""
         self.sequence += 1
+        self._take_back(self.fleet.now_us)
         block = self.waiting[:most]
         names = [*self.scopes, *self.budgets]
-        age_us = self.fleet.now_us - block[0].came_us if block else 0
-        held = len(self.flying)
+        age_us = max(0, self.fleet.now_us - block[0].came_us) if block else 0
+        held = self.places = len(self.flying)
         words = [f"{held} {self.reset_us} 0"] * len(self.scopes) + [f"{held} {2**53 - 1} {self.money}"] * len(
             self.budgets
         )
@@ -123,8 +127,8 @@ class Worker:
             args=[
                 self.fleet.now_us,
                 self.name,
-                len(self.waiting),
-                f"{self.sequence} {len(names)} {len(self.scopes)} {self.priority} {max(0, age_us)}",
+                len(self.waiting) + len(self.standing),
+                f"{self.sequence} {len(names)} {len(self.scopes)} {self.priority} {age_us} {len(self.standing)} {more}",
                 " ".join(words),
                 " ".join(f"{slot} {' '.join(map(str, sums))}" for slot, sums in self.settled.items()),
                 " ".join(f"{j.input_tokens} {j.output_tokens} {j.nanousd} {j.purse}" for j in block),
@@ -133,16 +137,35 @@ class Worker:
         if raw[0] == b"unknown":
             raise KeyError(raw[1])
         self.settled, self.money = {}, 0
-        answer = Answer(raw[0].decode(), *raw[1:5], raw[5].decode(), raw[6])
+        answer = Answer(raw[0].decode(), *raw[1:5], raw[5].decode(), raw[6], bool(raw[7]))
         stay = []
         for job, verdict in zip(block, answer.verdicts, strict=False):
-            if verdict == "g":
-                job.went_us, job.slot = self.fleet.now_us, answer.slot
-                self.flying.append(job)
+            if verdict in "ga":
+                job.slot = answer.slot
+                self.places += verdict == "g"
+                self.standing.append((job, self.fleet.now_us + STANDS_US))
             else:
                 (self.dropped if verdict == "x" else stay).append(job)
         self.waiting = stay + self.waiting[len(answer.verdicts) :]
+        self._hand_on()
+        if not answer.may_stand:
+            self._take_back(2**62)
         return answer
+
+    def _hand_on(self) -> None:
+        """Who stands by has the places that are free here, in order."""
+        while self.standing and len(self.flying) < self.places and self.standing[0][1] > self.fleet.now_us:
+            job, _ = self.standing.pop(0)
+            job.went_us = self.fleet.now_us
+            self.flying.append(job)
+
+    def _take_back(self, now_us: int) -> None:
+        """Who has stood by for too long waits again, first."""
+        back = [job for job, until_us in self.standing if until_us <= now_us]
+        self.standing = self.standing[len(back) :]
+        for job in back:
+            self._note(job, -1, -job.input_tokens, 0, -job.nanousd)
+        self.waiting = back + self.waiting
 
     def settle(self, job: Job, output_tokens: int | None = None, nanousd: int | None = None) -> None:
         """The call is over; its input was estimated rightly."""
@@ -157,6 +180,10 @@ class Worker:
     def _end(self, job: Job, requests: int, input_: int, used: int, money: int) -> None:
         self.flying.remove(job)
         job.ended_us = self.fleet.now_us
+        self._note(job, requests, input_, used, money)
+        self._hand_on()
+
+    def _note(self, job: Job, requests: int, input_: int, used: int, money: int) -> None:
         sums = self.settled.setdefault(job.slot, [0, 0, 0, 0, 0])
         for place, amount in enumerate((requests, input_, job.output_tokens, used, 1)):
             sums[place] += amount

@@ -3,16 +3,17 @@
 -- KEYS, four for each scope: hash of its figures, hash of its state, zset of who waits, zset of leases
 -- ARGV[1] the time in microseconds, '' in production: the server's own
 -- ARGV[2] who asks: one lane of one worker      ARGV[3] its waiting requests, a number for display
--- ARGV[4] "sequence scopes common priority age_us": the first `common` scopes bind every request, the rest are budgets;
---         age of the asker's oldest waiter
+-- ARGV[4] "sequence scopes common priority age_us standing more": the first `common` scopes bind every request, the rest
+--         are budgets; age of the asker's oldest waiter; requests that stand by, and how many more should
 -- ARGV[5] for each scope "held reset_us nanousd": calls this lane has in flight, the next daily reset, money settled
 --         (a difference)
 -- ARGV[6] for each slot with settlements "slot requests input output_charged output_used successes": differences for
 --         requests and input, negative where charges are given back
 -- ARGV[7] for each request "input output nanousd budget": tokens, money, the number of its budget's scope or 0
--- returns {verdicts, over_us, again_us, now_us, slot, reason, scope}: a letter for each request that was looked at
---   (g goes, b waits for money that is reserved, x will find no money); over what time to spread them, when to ask
---   again (-1: nothing waits), what stands in the way, and in which scope (from 1)
+-- returns {verdicts, over_us, again_us, now_us, slot, reason, scope, may_stand}: a letter for each request that was looked
+--   at (g goes, a stands by and goes when a call of this lane ends, b waits for money that is reserved, x will find no
+--   money); over what time to spread them, when to ask again (-1: nothing waits), what stands in the way, and in which
+--   scope (from 1); 1 where those who stand by may still go, else they wait again
 --   or {"unknown", scope} where a scope's figures are not in Redis: write them and ask again; nothing was changed
 
 local FRESH = 2000000
@@ -21,7 +22,7 @@ local NAMES = {q = 'requests', t = 'tokens', i = 'input_tokens', o = 'output_tok
 
 local me = ARGV[2]
 local ask, per_scope, settled, wanted = numbers(ARGV[4]), numbers(ARGV[5]), numbers(ARGV[6]), numbers(ARGV[7])
-local sequence, count, common, priority, age = ask[1], ask[2], ask[3], ask[4], ask[5]
+local sequence, count, common, priority, age, standing, more = unpack(ask)
 
 local function day(s, reset)
   if not s['day.until'] or now >= s['day.until'] then
@@ -76,8 +77,9 @@ local function settle(s)
   end
 end
 
--- Whether nobody who still asks came before us in this scope.
 local score = math.floor((now - age) / 1000) - priority * 1e13
+
+-- Whether nobody who still asks came before us in this scope.
 local function our_turn(s)
   while true do
     local line = redis.call('ZRANGE', s.line, 0, 1, 'WITHSCORES')
@@ -90,7 +92,13 @@ local function our_turn(s)
   end
 end
 
--- How long until a request may go for this scope's own figures: 0 now; and what it waits for.
+local function is_full(s)
+  local most = s.concurrency
+  if s.aimd then most = math.min(most or s.aimd, s.aimd) end
+  return most and s.held + 1 > most, most
+end
+
+-- How long until a request may go for this scope's own figures, but for a place: 0 now; and what it waits for.
 local function wait_for(s, cost)
   local wait, why = 0, ''
   local function longer(us, reason)
@@ -110,9 +118,6 @@ local function wait_for(s, cost)
       if need > level then longer(math.ceil((need - level) * 60 / limit), NAMES[d]) end
     end
   end
-  local most = s.concurrency
-  if s.aimd then most = math.min(most or s.aimd, s.aimd) end
-  if most and s.held + 1 > most then longer(SOON, 'concurrency') end
   local left = math.max(SOON, s['day.until'] - now)
   if s.rpd and s.rd + 1 > s.rpd then longer(left, 'requests_day') end
   if s.tpd and s.td > 0 and s.td + cost.t > s.tpd then longer(left, 'tokens_day') end
@@ -120,7 +125,7 @@ local function wait_for(s, cost)
   return wait, why
 end
 
-local function take(s, cost)
+local function take(s, cost, places)
   local slot = math.floor(now / SLOT)
   put(s, 'q', slot, 1)
   put(s, 'i', slot, cost.i)
@@ -129,7 +134,7 @@ local function take(s, cost)
   put(s, 'o', slot + HOLD, cost.o)
   for _, d in ipairs(DIMS) do pace(s, d, cost[d]) end
   s.rd, s.td = s.rd + 1, s.td + cost.t
-  s.held, s.mine = s.held + 1, s.mine + 1
+  s.held, s.mine = s.held + places, s.mine + places
   s.usd = (s.usd or 0) + cost.usd
 end
 
@@ -182,7 +187,7 @@ for n = 1, #wanted, 4 do
   if purse and purse.budget and (purse.usd or 0) + cost.usd > purse.budget then
     verdicts[#verdicts + 1] = purse.held > 0 and 'b' or 'x'
   else
-    local longest = 0
+    local longest, full = 0, nil
     for k = 1, common do
       local wait, why = wait_for(scopes[k], cost)
       if turn[k] == nil then turn[k] = our_turn(scopes[k]) end
@@ -191,22 +196,41 @@ for n = 1, #wanted, 4 do
         waits[k] = true
         if wait > longest then longest, reason, where = wait, why, k end
       end
+      if is_full(scopes[k]) then full = full or k end
+    end
+    -- Ahead of its place goes whose turn it is, in a lane that has places of its own to hand on.
+    local ahead = full and longest == 0 and more > 0 and standing < 2 * scopes[1].mine and not purse
+    if full and not ahead then
+      for k = full, common do waits[k] = waits[k] or is_full(scopes[k]) end
+      if longest <= SOON then longest, reason, where = SOON, 'concurrency', full end
     end
     if longest > 0 then
-      -- The more lanes wait, the less often each asks.
-      local others = redis.call('ZCARD', scopes[where].line)
-      again = math.min(LATE, math.max(longest, SOON * math.min(10, 1 + others)))
+      -- The more lanes came before, the less often one asks.
+      local before = redis.call('ZCOUNT', scopes[where].line, '-inf', '(' .. int(score))
+      again = math.min(LATE, math.max(longest, SOON * math.min(10, 1 + before)))
       break
     end
-    for k = 1, common do take(scopes[k], cost) end
-    if purse then take(purse, cost) end
-    for d in pairs(spent) do spent[d] = spent[d] + cost[d] end
-    verdicts[#verdicts + 1] = 'g'
+    for k = 1, common do take(scopes[k], cost, ahead and 0 or 1) end
+    if purse then take(purse, cost, 1) end
+    if ahead then
+      more, standing = more - 1, standing + 1
+      verdicts[#verdicts + 1] = 'a'
+    else
+      for d in pairs(spent) do spent[d] = spent[d] + cost[d] end
+      verdicts[#verdicts + 1] = 'g'
+    end
   end
+end
+local may_stand = 1
+for k = 1, common do
+  local s = scopes[k]
+  local _, most = is_full(s)
+  if (most and s.held > most) or (s.nb and s.nb > now) then may_stand = 0 end
 end
 for k = 1, common do
   -- A little faster than the pace, so that the next block is asked for in time.
   for d, limit in pairs(scopes[k].limit) do over = math.max(over, spent[d] * 48 * UNIT / limit) end
 end
 for k, s in ipairs(scopes) do write(s, waits[k], again) end
-return {table.concat(verdicts), math.min(SPREAD, math.floor(over)), again, now, math.floor(now / SLOT), reason, where}
+return {table.concat(verdicts), math.min(SPREAD, math.floor(over)), again, now, math.floor(now / SLOT), reason, where,
+  may_stand}

@@ -25,10 +25,10 @@ from bucketline.catalog import Limits
 from bucketline.sign import Hold
 from bucketline.value import value
 from worker.limiter.daily import next_reset_s
-from worker.limiter.lane import BudgetExhausted, Lane, budget_scope
+from worker.limiter.lane import BudgetExhausted, Lane
 from worker.limiter.permits import Permit
 from worker.limiter.ratelimits import Reading, read_limits, whose
-from worker.limiter.scopes import DIMENSIONS, FIGURES, ScopeState, figure_keys, read_scopes, script
+from worker.limiter.scopes import DIMENSIONS, FIGURES, ScopeState, budget_scope, figure_keys, read_scopes, script
 from worker.limiter.waiters import Waiter
 from worker.tasks import end_tasks
 
@@ -133,7 +133,7 @@ class Gate:
         """
         lanes = [lane for names, lane in self._lanes.items() if scope in names]
         for lane in lanes:
-            lane.is_open = False
+            lane.paused()
         holding = sum(lane.books.holding for lane in lanes)
         us = max(0, round(seconds * 1e6))
         names = [keys.limit_figures(scope), keys.gate_state(scope), keys.LIMIT_CHANGES]

@@ -2,8 +2,8 @@
 
 Comes in: those who wait, and settlements. Goes out: permits, in blocks that the admission script in Redis grants: one
 call asks for many requests and carries the settlements of all that ended since. At most one call is under way. A
-granted block is spread evenly over the time that the script names. Without Redis nothing is granted, and settlements
-wait. Called by ``limiter``; whose turn it is inside the process is ``waiters``, what fits is ``admit.lua``.
+granted block leaves by ``handout``, what is granted ahead of its place by ``standby``. Without Redis nothing is granted,
+and settlements wait. Called by ``gate``; whose turn it is inside the process is ``waiters``, what fits is ``admit.lua``.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol
 
-from aiolimiter import AsyncLimiter
 from redis.exceptions import RedisError
 
-from bucketline import keys
 from bucketline.catalog import Limits
+from worker.limiter.handout import hand_out
 from worker.limiter.permits import Books, Permit
+from worker.limiter.scopes import budget_scope, scope_keys
+from worker.limiter.standby import Standby
 from worker.limiter.waiters import Waiter, Waiters
 from worker.tasks import end_tasks
 
-__all__ = ["BudgetExhausted", "Lane", "Office", "budget_scope", "scope_keys"]
+__all__ = ["BudgetExhausted", "Lane", "Office"]
 
 _GAP_S = 0.02  #: calls to Redis are at least so far apart; requests and settlements that come meanwhile go together
 _BUSY_GAP_S = 0.05  #: the same for a lane whose last block was large: fewer and larger calls cost less
 _BUSY = 32  #: requests that make a block large
-_TURNOVER_GAP_S = 0.005  #: the same where calls in flight are what is short: a free place should not stand empty
+_TURNOVER_GAP_S = 0.005  #: the same where calls in flight are short and nobody stands by for the next free place
 _HEARTBEAT_S = 5.0  #: a lane with calls in flight says so at least this often; its lease is three times as long
 _PARK_S = 1.0
-_CLUMP_S = 0.01  #: a block leaves in clumps at least so far apart, which saves timers
 _BLOCK = 256  #: requests in one call, at most
 _NEVER_US = 2**53 - 1
 
@@ -65,6 +65,7 @@ class Lane:
         self.scopes = tuple(scopes)
         self.waiters = Waiters()
         self.books = Books(self.settled)
+        self.standby = Standby(self.books, office.clock)
         self.is_open: bool | None = None  #: True: no limit is in force, nothing need be asked; None: not known yet
         self.held_by: tuple[str, str] | None = None  #: the scope that has no room at present, and of what
         self.observed_at = -math.inf  #: when a provider's headers were last read
@@ -102,6 +103,11 @@ class Lane:
             self._again_at = 0.0  # the place is free now: the next call need not wait for the script's guess
         self._wake.set()
 
+    def paused(self) -> None:
+        """The provider has asked for a pause: nobody goes on what was granted before."""
+        self.is_open = False
+        self.waiters.put_back(self.standby.take_back())
+
     def ask_again(self) -> None:
         """Something has changed: what the script said about waiting holds no more."""
         self._again_at = 0.0
@@ -133,12 +139,19 @@ class Lane:
             with contextlib.suppress(RedisError, OSError):  # leases and reservations run out by themselves
                 await self._ask(last=True)
 
+    def _gap_s(self) -> float:
+        """How far apart two calls to Redis are at least."""
+        waits_for = self.held_by[1] if self.held_by is not None else ""
+        if waits_for == "concurrency" and not self.standby:
+            return _TURNOVER_GAP_S
+        if self._want >= _BUSY and waits_for not in ("concurrency", "order"):
+            return _BUSY_GAP_S
+        return _GAP_S
+
     def _due(self) -> float:
         """When the next call to Redis is due, on the gate's clock."""
         due = math.inf
-        gap_s = _BUSY_GAP_S if self._want >= _BUSY else _GAP_S
-        if self.held_by is not None and self.held_by[1] == "concurrency":
-            gap_s = _TURNOVER_GAP_S
+        gap_s = self._gap_s()
         self._starved = len(self.waiters) > 0 and self._office.room() <= 0
         if len(self.waiters) and not self._starved:
             due = max(self._again_at, self._asked_at + gap_s)
@@ -148,7 +161,7 @@ class Lane:
             due = min(due, self._asked_at + gap_s)
         if self.books.holding or self.books.holding_of:
             due = min(due, self._asked_at + _HEARTBEAT_S)
-        return due
+        return min(due, self.standby.due())
 
     async def _until_due(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,20 +180,20 @@ class Lane:
         office, asked_at = self._office, self._office.clock()
         if self.waiters.parked and asked_at >= self._unpark_at:
             self.waiters.unpark()
+        self.waiters.put_back(self.standby.take_back(math.inf if last else asked_at))
         block = [] if last else self.waiters.take(min(self._want, office.room()))
         costs = [self.books.cost(waiter) for waiter in block]
         parcel = self.books.collect()
         purses = self.books.purses(parcel, {w.batch_id for w in block if w.batch_id in office.budgets})
         names = [name for name, _ in self.scopes] + [budget_scope(batch_id) for batch_id in purses]
-        age_us = round((asked_at - self.waiters.oldest(block)) * 1e6) if block else 0
-        rank = block[0].priority if block else 0
+        self.standby.places = self.books.holding
         try:
             answer = await office.admission(
                 [key for name in names for key in scope_keys(name)],
                 [
                     self._member,
-                    str(len(self.waiters) + len(block)),
-                    f"{parcel.sequence} {len(names)} {len(self.scopes)} {rank} {max(0, age_us)}",
+                    str(len(self.waiters) + len(block) + len(self.standby)),
+                    f"{parcel.sequence} {len(names)} {len(self.scopes)} {self._spell_line(block, asked_at)}",
                     self._spell_scopes(purses, parcel.money),
                     parcel.spell(),
                     self._spell_block(block, costs, purses),
@@ -198,6 +211,11 @@ class Lane:
         self.books.arrived()
         office.heard(int(answer[3]))
         await self._act(block, costs, answer)
+
+    def _spell_line(self, block: list[Waiter], now: float) -> str:
+        """Where we stand in line, how many stand by already, and how many more should."""
+        rank, age_s = (block[0].priority, now - self.waiters.oldest(block)) if block else (0, 0.0)
+        return f"{rank} {max(0, round(age_s * 1e6))} {len(self.standby)} {self.standby.wanted(now)}"
 
     def _spell_scopes(self, purses: list[str], money: dict[str, int]) -> str:
         held = self.books.holding_of
@@ -224,24 +242,39 @@ class Lane:
 
     async def _act(self, block: list[Waiter], costs: list[tuple[int, int]], answer: list[Any]) -> None:
         """Do as the script has said."""
-        verdicts, over_us, again_us, _, slot, reason, where = answer
+        verdicts, over_us, again_us, _, slot, reason, where, may_stand = answer
         self.held_by = (self.scopes[where - 1][0], reason.decode()) if where else None
-        budgets = self._office.budgets
         going: list[tuple[Waiter, Permit]] = []
+        went = placed = 0
         for waiter, cost, verdict in zip(block, costs, verdicts.decode(), strict=False):
-            if verdict == "g":
-                going.append((waiter, self.books.permit(waiter, cost, slot, waiter.batch_id in budgets)))
+            if verdict in "ga":
+                went, placed = went + 1, placed + (verdict == "g")
+                behind = verdict == "a" or len(self.standby) > 0  # who stands by came first, so has the first place
+                budgeted = waiter.batch_id in self._office.budgets
+                permit = self.books.permit(waiter, cost, slot, budgeted=budgeted, ahead=behind)
+                if behind:
+                    self.standby.push(waiter, permit)
+                else:
+                    going.append((waiter, permit))
             elif verdict == "b":
                 self.waiters.park(waiter)
                 self._unpark_at = self._asked_at + _PARK_S
             elif not waiter.future.done():
                 waiter.future.set_exception(BudgetExhausted(waiter.batch_id))
         self.waiters.put_back(block[len(verdicts) :])
+        self.standby.places += placed
+        if placed or may_stand:
+            self.standby.hand_on()
+        if not may_stand:
+            self.waiters.put_back(self.standby.take_back())
         # As much again where all went, else little more than went: who is asked for in vain is put back at a cost.
-        self._want = min(_BLOCK, max(16, len(going) + (len(going) if len(going) == len(block) else 8)))
+        self._want = min(_BLOCK, max(16, went + (went if went == len(block) else 8)))
         again_s = max(0, again_us) / 1e6
         self._again_at = self._asked_at + again_s + self._jitter_s(reason == b"paused", again_s)
-        await self._hand_out(going, over_us / 1e6)
+        await hand_out(going, over_us / 1e6, self._give_back)
+
+    def _give_back(self, permit: Permit) -> None:
+        self.books.give_back(permit, sent=False)
 
     def _jitter_s(self, paused: bool, left_s: float) -> float:
         """After a pause the lanes of the fleet come back at different times: up to a tenth of the pause later."""
@@ -251,33 +284,10 @@ class Lane:
         self._pause_s += left_s
         return self._office.draw() * min(0.1 * self._pause_s, 5.0) if left_s < 1.0 else 0.0
 
-    async def _hand_out(self, going: list[tuple[Waiter, Permit]], over_s: float) -> None:
-        """Let a granted block go, evenly over its time; who was cancelled meanwhile gives the permit back."""
-        clumps = max(1, min(len(going), math.ceil(over_s / _CLUMP_S)))
-        size = max(1, -(-len(going) // clumps))
-        step_s = over_s / clumps
-        # The limiter bounds the pace; we sleep beside it, since its own waiting wakes again and again while a loop
-        # whose clock counts whole milliseconds believes that the time is not yet there.
-        pace = AsyncLimiter(1, max(0.8 * step_s, 1e-6))
-        done = 0
-        try:
-            for start in range(0, len(going), size):
-                if start:
-                    await asyncio.sleep(step_s)
-                await pace.acquire()
-                for waiter, permit in going[start : start + size]:
-                    done += 1
-                    if waiter.future.done():
-                        self.books.give_back(permit, sent=False)
-                    else:
-                        waiter.future.set_result(permit)
-        finally:
-            for _, permit in going[done:]:
-                self.books.give_back(permit, sent=False)
-
     def _open_up(self) -> None:
         """No limit at all: everyone goes who has no budget to keep."""
         kept = []
+        self.waiters.put_back(self.standby.take_back())
         while block := self.waiters.take(_BLOCK):
             for waiter in block:
                 if waiter.batch_id in self._office.budgets:
@@ -286,13 +296,3 @@ class Lane:
                     waiter.future.set_result(self.books.permit_unasked(waiter.batch_id))
         for waiter in kept:
             self.waiters.push(waiter)
-
-
-def budget_scope(batch_id: str) -> str:
-    """The scope under which a batch's budget is kept."""
-    return f"~{batch_id}"
-
-
-def scope_keys(name: str) -> tuple[str, str, str, str]:
-    """The keys of one scope, in the order of ``admit.lua``."""
-    return keys.limit_figures(name), keys.gate_state(name), keys.gate_line(name), keys.gate_leases(name)

@@ -32,6 +32,7 @@ class Permit:
     nanousd: int
     likely_input: int
     likely_output: int
+    flying: bool = True  #: counts as in flight; not yet, where it was granted ahead of its place
     open: bool = True
 
 
@@ -53,9 +54,11 @@ class Books:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.holding = 0  #: calls in flight
+        self.ended = 0  #: calls that were in flight, since somebody set this to 0
         self.holding_of: dict[str, int] = {}  #: the same by batch, for batches with a budget
         self.parcel: Parcel | None = None  #: on its way
         self._changed = changed
+        self.landed: Callable[[], None] = _nothing  #: called after each call in flight that ends
         self._slots: dict[int, list[int]] = {}
         self._money: dict[str, int] = {}
         self._sequence = self._settled = 0
@@ -77,14 +80,21 @@ class Books:
             math.ceil(waiter.output_tokens * self._output.factor),
         )
 
-    def permit(self, waiter: Waiter, cost: tuple[int, int], slot: int, budgeted: bool) -> Permit:
-        """A permit that Redis has granted."""
-        self.holding += 1
+    def permit(
+        self, waiter: Waiter, cost: tuple[int, int], slot: int, *, budgeted: bool, ahead: bool = False
+    ) -> Permit:
+        """A permit that Redis has granted; ``ahead`` of its place, which it gets by ``fly``."""
+        if not ahead:
+            self.holding += 1
         if budgeted:
             self.holding_of[waiter.batch_id] = self.holding_of.get(waiter.batch_id, 0) + 1
-        return Permit(
-            self, waiter.batch_id, slot, cost[0], cost[1], waiter.nanousd, waiter.input_tokens, waiter.output_tokens
-        )
+        likely = waiter.input_tokens, waiter.output_tokens
+        return Permit(self, waiter.batch_id, slot, *cost, waiter.nanousd, *likely, not ahead)
+
+    def fly(self, permit: Permit) -> None:
+        """A permit that was granted ahead has its place now."""
+        permit.flying = True
+        self.holding += 1
 
     def permit_unasked(self, batch_id: str) -> Permit:
         """A permit of a lane without limits: nothing is charged, but the call counts should a limit come up."""
@@ -135,7 +145,6 @@ class Books:
 
     def _end(self, permit: Permit, requests: int, input_: int, output: int, nanousd: int, success: int) -> None:
         permit.open = False
-        self.holding -= 1
         first = not self._slots
         sums = self._slots.get(permit.slot)
         if sums is None:
@@ -152,3 +161,11 @@ class Books:
             self._money[batch_id] = self._money.get(batch_id, 0) + nanousd
         if first:
             self._changed()
+        if permit.flying:
+            self.holding -= 1
+            self.ended += 1
+            self.landed()
+
+
+def _nothing() -> None:
+    pass

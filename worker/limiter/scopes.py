@@ -22,8 +22,10 @@ __all__ = [
     "FIGURES",
     "Dimension",
     "ScopeState",
+    "budget_scope",
     "figure_keys",
     "read_scopes",
+    "scope_keys",
     "script",
     "script_source",
     "set_figures",
@@ -85,6 +87,16 @@ async def set_figures(redis: Redis, scope: str, figures: Mapping[str, int | None
     """An operator's figures for a scope; None gives a figure back to the configuration. In force at once."""
     args = ["" if value is None else value for pair in figures.items() for value in pair]
     await script(redis, "figures")(keys=figure_keys(scope), args=[scope, "set", *args])
+
+
+def budget_scope(batch_id: str) -> str:
+    """The scope under which a batch's budget is kept."""
+    return f"~{batch_id}"
+
+
+def scope_keys(name: str) -> tuple[str, str, str, str]:
+    """The keys of one scope, in the order of ``admit.lua``."""
+    return keys.limit_figures(name), keys.gate_state(name), keys.gate_line(name), keys.gate_leases(name)
 
 
 def figure_keys(scope: str) -> list[str]:
