@@ -14,8 +14,10 @@ from bucketline.jsonl import Record
 
 __all__ = ["Shard", "ShardCutter", "lines_of_shard"]
 
-#: lines a shard may hold, by its number: ten small ones, then twice as many every ten, up to the last figure
-_FIRST_LINES, _MOST_LINES, _STEP = 25, 400, 10
+#: (up to this number, lines a shard may hold): at most a fifth of what lies before it, and a twenty-fourth where it is
+#: large, for the last one is worked off by one process while the others are done
+_STEPS = ((10, 25), (20, 50), (30, 100), (40, 200), (80, 400))
+_MOST_LINES = 800  #: a ticket costs Redis some twenty-five commands
 _MOST_BYTES = 1024 * 1024  #: a shard is read at once; only a single longer line makes a larger one
 
 
@@ -32,7 +34,7 @@ class Shard:
 
 def lines_of_shard(number: int) -> int:
     """How many lines the shard of that number may hold."""
-    return min(_MOST_LINES, _FIRST_LINES << min(number // _STEP, 10))
+    return next((lines for below, lines in _STEPS if number < below), _MOST_LINES)
 
 
 class ShardCutter:

@@ -107,7 +107,7 @@ class LineWorker(Worker):
         marks = await self.pool.mget([mark_of(name) for name in names])
         here = engine.runner.open_jobs() | engine.put_off.names()
         free = [name for name, mark in zip(names, marks, strict=True) if mark is None and name not in here]
-        chosen = choose(free, engine.runner.open_by_batch(), engine.runner.room_lines, 50)
+        chosen = choose(free, engine.runner.open_by_batch(), engine.runner.room_lines)
         await super().start_jobs([name.encode() for name in chosen])
 
     async def finish_job(self, job_id: str, *rest: Any, **named: Any) -> None:

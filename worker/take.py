@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["batch_of_job", "choose"]
+from bucketline.shard import lines_of_shard
+
+__all__ = ["batch_of_job", "choose", "lines_of_job"]
 
 
 def batch_of_job(job_id: str) -> str:
@@ -18,19 +20,20 @@ def batch_of_job(job_id: str) -> str:
     return job_id.split(":", 2)[1] if job_id.count(":") >= 2 else ""
 
 
-def choose(
-    job_ids: Sequence[str],
-    open_shards: Mapping[str, int],
-    room_lines: int,
-    lines_per_shard: int,
-    *,
-    most_newcomers: int = 8,
-) -> list[str]:
-    """The jobs to start now.
+def lines_of_job(job_id: str) -> int:
+    """How many lines a job may open: those that its shard may hold; none for a batch's finish."""
+    number = job_id.rpartition(":")[2]
+    return lines_of_shard(int(number)) if number.isdigit() else 0
 
-    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {"a": 3}, 0, 50)
+
+def choose(
+    job_ids: Sequence[str], open_shards: Mapping[str, int], room_lines: int, *, most_newcomers: int = 8
+) -> list[str]:
+    """The jobs to start now; the last may open more lines than there was room for.
+
+    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {"a": 3}, 0)
     ['bl:b:0']
-    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {}, 100, 50)
+    >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {}, 40)
     ['bl:a:1', 'bl:a:2', 'bl:b:0']
     """
     chosen: list[str] = []
@@ -41,7 +44,7 @@ def choose(
         batch_id = batch_of_job(job_id)
         is_new = batch_id not in seen
         if room > 0:
-            room -= lines_per_shard
+            room -= lines_of_job(job_id)
         elif is_new and newcomers < most_newcomers:
             newcomers += 1
         else:

@@ -35,6 +35,16 @@ def test_the_first_shards_are_small_so_that_a_small_batch_spreads() -> None:
     assert sizes == sorted(sizes)
 
 
+def test_no_later_shard_is_a_large_share_of_what_lies_before_it() -> None:
+    """The last shard is one process's, whatever the fleet: it must not be what the others wait for."""
+    before = 0
+    for number in range(200):
+        lines = lines_of_shard(number)
+        if number >= 10:
+            assert lines <= before / (24 if lines > 400 else 5), number
+        before += lines
+
+
 def test_a_shard_is_bounded_in_bytes_too() -> None:
     shards = shards_of((b"x" * 300_000 + b"\n") * 20)
     assert len(shards) == 7
