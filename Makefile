@@ -5,7 +5,7 @@ CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
 .PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
-	bench-limits bench-startup schema reference clean constraints
+	bench-limits bench-inbox bench-inbox-quick bench-startup schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,12 @@ bench-limits: .venv/ready-dev ## how full the gate keeps an allowance, and who i
 
 bench-startup: .venv/ready-dev ## what a look costs with a million queued lines, start to end (a minute)
 	@$(BIN)/python -m bench.startup
+
+bench-inbox: .venv/ready-dev ## 3,000 objects put into a bucket at once, three watchers: taken once, how soon, at what cost
+	@$(BIN)/python -m bench.inbox
+
+bench-inbox-quick: .venv/ready-dev ## the same with 300 (a minute)
+	@$(BIN)/python -m bench.inbox --quick
 
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json

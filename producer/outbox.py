@@ -157,7 +157,7 @@ class Outbox:
         signs = await self._redis.zmscore(keys.SUBMITTING, ids) if ids else []
         for upload, sign, known in zip(uploads, signs, await self._ledger.progress_of_many(ids), strict=True):
             # one still being taken up is nowhere yet, and asking the store for it would cost two requests a round
-            if known or not sign:
+            if self._is_news(known) if known else not sign:
                 following.append(self._follow(upload, known))
         await asyncio.gather(*following)
         if wait:
@@ -208,7 +208,7 @@ class Outbox:
                 progress = known or await progress_of(upload.batch_id, None, self._store)
                 if progress.state in TERMINAL:
                     self._begin_copies(upload, progress)
-                else:
+                elif self._is_news(progress):
                     await self._show(upload, progress)
             except BatchNotFound:
                 if self._clock() - upload.taken_s > _LOST_S:
@@ -218,12 +218,14 @@ class Outbox:
             except Exception as error:
                 _log.error("status_broke", source=upload.key, error=type(error).__name__, exc_info=True)
 
+    def _is_news(self, progress: Progress) -> bool:
+        """Most of thousands of batches wait: nothing is to be done for them."""
+        return progress.state in TERMINAL or self._shown.get(progress.id) != dumps(progress.document())
+
     async def _show(self, upload: Upload, progress: Progress) -> None:
         document = progress.document()
-        shown = dumps(document)
-        if self._shown.get(upload.batch_id) != shown:
-            await self._put_status(upload, document)
-            self._shown[upload.batch_id] = shown
+        await self._put_status(upload, document)
+        self._shown[upload.batch_id] = dumps(document)
 
     def _begin_copies(self, upload: Upload, progress: Progress) -> None:
         task = asyncio.create_task(self._hand_over(upload, progress), name=f"results {upload.batch_id}")
