@@ -83,6 +83,7 @@ class Inbox:
         self._again_s: dict[str, float] = {}
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(settings.inbox.takes)
+        self._closing = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look again and again until told to stop."""
@@ -92,6 +93,8 @@ class Inbox:
                 await self.look()
             except (RedisError, OSError, BucketlineError) as error:
                 _log.warning("inbox_put_off", reason=str(error) or type(error).__name__)
+            except Exception as error:  # the next look may fare better; without one nobody's object is taken
+                _log.error("inbox_broke", error=type(error).__name__, exc_info=True)
             else:
                 if self._still.due_s is not None:
                     wait_s = max(0.05, min(wait_s, self._still.due_s - self._monotonic()))
@@ -118,6 +121,7 @@ class Inbox:
 
     async def close(self) -> None:
         """Let what is being taken up come to its end, briefly; what does not is taken back and found again."""
+        self._closing = True
         if self._taking:
             await asyncio.wait(self._taking.values(), timeout=_LAST_WORD_S)
         for task in self._taking.values():
@@ -168,6 +172,8 @@ class Inbox:
         """Take up one object; whatever goes wrong with it stops no other."""
         key = found.stat.key
         async with self._room:
+            if self._closing:
+                return  # thousands may wait for room; they are nobody's yet, and are found again
             try:
                 await self._taker.take(found)
             except Replaced as error:

@@ -78,6 +78,7 @@ class Outbox:
         self._clock = clock
         self._own = uuid.uuid4().hex
         self._leads = False
+        self._recalled = False
         self._shown: dict[str, bytes] = {}
         self._copies: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(_COPIES)
@@ -125,6 +126,9 @@ class Outbox:
         while not stop.is_set():
             try:
                 if await self._lead():
+                    if not self._recalled:
+                        await self.recall()
+                        self._recalled = True
                     await self.publish()
             except (RedisError, OSError, BucketlineError) as error:
                 _log.warning("outbox_put_off", reason=str(error) or type(error).__name__)
@@ -166,16 +170,16 @@ class Outbox:
             await self._webhooks.tell(wait=wait)
 
     async def _lead(self) -> bool:
-        """Whether this watcher is the one that publishes; the first time it is, it looks for what was forgotten."""
-        mine = self._own.encode()
-        if await self._redis.set(keys.INBOX_PUBLISHER, mine, nx=True, px=_LEASE_MS):
-            self._leads = True
-            await self.recall()
-        elif await self._redis.get(keys.INBOX_PUBLISHER) == mine:
-            await self._redis.pexpire(keys.INBOX_PUBLISHER, _LEASE_MS)
+        """Whether this watcher is the one that publishes; whoever begins to looks for what was forgotten."""
+        if await self._redis.set(keys.INBOX_PUBLISHER, self._own, nx=True, px=_LEASE_MS):
+            self._leads, self._recalled = True, False
         else:
-            self._leads = False
+            await self._stay()
         return self._leads
+
+    async def _stay(self) -> None:
+        holder = await self._redis.get(keys.INBOX_PUBLISHER)
+        self._leads = holder == self._own.encode() and bool(await self._redis.pexpire(keys.INBOX_PUBLISHER, _LEASE_MS))
 
     async def _renew(self) -> None:
         """Stay the one that publishes while a round lasts longer than the lease."""
@@ -183,7 +187,7 @@ class Outbox:
             await asyncio.sleep(_LEASE_MS / 3000)
             if self._leads:
                 with contextlib.suppress(RedisError, OSError):
-                    await self._lead()
+                    await self._stay()
 
     async def recall(self) -> None:
         """Find uploads under way that Redis does not know: a status without a manifest or a rejection."""

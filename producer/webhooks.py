@@ -100,8 +100,12 @@ class Webhooks:
         if wait:
             await asyncio.gather(*self._telling.values(), return_exceptions=True)
 
-    def _told(self, message_id: str, _: asyncio.Task[None]) -> None:
+    def _told(self, message_id: str, telling: asyncio.Task[None]) -> None:
         self._telling.pop(message_id, None)
+        if not telling.cancelled() and (error := telling.exception()) is not None:
+            _log.warning(
+                "webhook_put_off", webhook=message_id, error=type(error).__name__
+            )  # told again in the next round
 
     async def close(self) -> None:
         """Tell no more; what was not answered is told again by the next watcher."""

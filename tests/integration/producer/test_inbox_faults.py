@@ -30,7 +30,6 @@ from tests.unit.producer.lines_for_tests import SETTINGS, chat_line
 
 MIB = 1 << 20
 ENV = {"ALPHA_API_KEY": "a"}
-SETTLED = SETTINGS.inbox.model_copy(update={"settle_s": 0.0, "poll_s": 0.05})
 
 
 @pytest.fixture
@@ -55,9 +54,13 @@ async def store(s3_bucket: str, gate: Gate) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def watcher(store: Store, redis: Redis) -> Callable[[], Inbox]:
-    settings = SETTINGS.model_copy(update={"inbox": SETTLED})
-    return lambda: Inbox(store, redis, settings, Outbox(store, redis, every_s=0.05), env=ENV)
+def watcher(store: Store, redis: Redis) -> Callable[..., Inbox]:
+    def make(takes: int = 8) -> Inbox:
+        inbox = SETTINGS.inbox.model_copy(update={"settle_s": 0.0, "poll_s": 0.05, "takes": takes})
+        settings = SETTINGS.model_copy(update={"inbox": inbox})
+        return Inbox(store, redis, settings, Outbox(store, redis, every_s=0.05), env=ENV)
+
+    return make
 
 
 @pytest.fixture
@@ -203,7 +206,7 @@ async def test_objects_over_many_pages_of_the_listing_are_each_taken_once_with_t
     store, gate, redis, watcher
 ):
     """An object and the options beside it may stand on two pages, and watchers see the pages at different moments."""
-    count = 33
+    count = 15
     for number in range(count):
         await store.put(f"inbox/{number:02d}.jsonl", chat_line(number))
         await store.put(f"inbox/{number:02d}.options.toml", f"priority = {number % 10}".encode())
@@ -213,3 +216,42 @@ async def test_objects_over_many_pages_of_the_listing_are_each_taken_once_with_t
     taken = {document.source: document.options.priority for document in await documents(store)}
     assert taken == {f"inbox/{number:02d}.jsonl": number % 10 for number in range(count)}
     assert len(await documents(store)) == count
+
+
+async def test_a_watcher_told_to_stop_ends_what_it_has_begun_and_leaves_the_rest_to_others(store, gate, redis, watcher):
+    """A deployment must not wait until thousands of objects are taken, nor lose one of them."""
+    count = 12
+    for number in range(count):
+        await store.put(f"inbox/{number}.jsonl", chat_line(number))
+    held = Weather("PutObject", key="/batch.json", hold=threading.Event())
+    gate.weather.append(held)
+    one = watcher(takes=1)
+    await one.look()
+    assert await asyncio.to_thread(held.held.wait, 60)
+    closing = asyncio.create_task(one.close())
+    await asyncio.sleep(0)
+    held.hold.set()
+    await closing
+    assert len(await documents(store)) == 1
+    await watcher().once()
+    assert len(await documents(store)) == count
+
+
+async def test_what_was_forgotten_is_looked_for_until_the_store_lets_it(store, gate, redis, watcher, publisher):
+    """Redis was emptied and the store is in bad weather: whoever begins to publish must not give up after one look."""
+    await store.put("inbox/x.jsonl", chat_line(1))
+    await watcher().once()
+    (document,) = await documents(store)
+    await redis.flushall()
+    await Ledger(redis).register(document)
+    await end(store, redis, document.id)
+    gate.weather.append(Weather("ListObjectsV2", status=403, code="AccessDenied"))
+    stop = asyncio.Event()
+    publishing = asyncio.create_task(publisher.run(stop))
+    try:
+        async with asyncio.timeout(60):
+            while await _get(store, "outbox/x/manifest.json") is None:
+                await asyncio.sleep(0.05)
+    finally:
+        stop.set()
+        await publishing
