@@ -5,10 +5,10 @@ CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
 .PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
-	bench-limits bench-inbox bench-inbox-quick bench-startup schema reference clean constraints
+	bench-limits bench-inbox bench-inbox-quick bench-startup bench-scaling schema reference clean constraints
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/ready ## a real batch through simulated providers in bad weather; needs no key
 	@$(BIN)/bucketline demo
@@ -17,8 +17,8 @@ test: .venv/ready-dev ## every test: unit, then integration with real servers
 	@$(PYTEST) -n 2 --dist loadfile tests/unit
 	@$(PYTEST) -n 2 --dist loadfile --reruns 1 tests/conformance tests/integration tests/docs
 
-test-peers: .venv/ready-dev ## batches against a mock provider of other hands, which breaks on purpose and judges
-	@$(PYTEST) tests/peers
+test-peers: .venv/ready-peers ## batches against mock providers of other hands, which break on purpose (a minute)
+	@$(PYTEST) -n 2 tests/peers
 
 test-deploy: .venv/ready-deploy ## what is slow or wants root: wheel, Procfile, network namespaces, deploy/
 	@$(PYTEST) -n 2 --dist loadfile tests/deploy
@@ -63,6 +63,9 @@ bench-inbox: .venv/ready-dev ## 3,000 objects put into a bucket at once, three w
 bench-inbox-quick: .venv/ready-dev ## the same with 300 (a minute)
 	@$(BIN)/python -m bench.inbox --quick
 
+bench-scaling: .venv/ready-dev ## what a line costs its worker, Redis and the store: the figures of docs/scaling.md (two minutes)
+	@$(BIN)/python -m bench.scaling
+
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json
 
@@ -88,6 +91,9 @@ constraints: .venv/ready-dev ## write constraints.txt anew from what is installe
 .venv/ready-dev: pyproject.toml constraints.txt scripts/setup
 	@scripts/setup dev
 	@touch $@ .venv/ready
+
+.venv/ready-peers: .venv/ready-dev scripts/setup-peers tests/peers/package-lock.json
+	@scripts/setup-peers
 
 .venv/ready-deploy: .venv/ready-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[dev,deploy]'

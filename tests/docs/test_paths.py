@@ -57,3 +57,10 @@ def test_a_stale_name_would_be_seen() -> None:
     assert is_a_module("worker.limiter")
     assert not is_a_module("worker.nowhere")
     assert _WORD.findall("see `docs/scaling.md` and `tests/x.py::test_y`") == ["docs/scaling.md", "tests/x.py"]
+
+
+def test_every_target_is_phony_but_those_that_are_files() -> None:
+    """A file that happens to bear a target's name would silence it."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    phony = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split())
+    assert phony == TARGETS
