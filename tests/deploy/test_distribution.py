@@ -35,10 +35,13 @@ def test_the_wheel_has_the_packages_and_nothing_else(archives: dict[str, Path]) 
     assert not [name for name in names if "__pycache__" in name]
 
 
-def test_the_source_archive_can_be_tested(archives: dict[str, Path]) -> None:
+def test_the_source_archive_has_all_that_is_kept(archives: dict[str, Path]) -> None:
+    """Whoever packages it runs `make check` and `make test` in what they unpacked."""
     with tarfile.open(archives["sdist"]) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "tests/conftest.py"} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "Makefile", "scripts/setup", "tests/conftest.py"} <= names
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
+    assert {name for name in kept if name and not name.startswith(".") and (ROOT / name).exists()} <= names
 
 
 @pytest.mark.slow
