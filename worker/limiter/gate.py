@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from collections import deque
@@ -39,7 +40,7 @@ __all__ = ["BudgetExhausted", "Demand", "Gate", "Permit"]
 
 _WATCH_S = 0.5  #: how often a gate looks whether figures were changed
 _IDLE_WATCH_S = 0.9  #: the same while no call waits or is in flight
-_OBSERVE_S = 0.05  #: headers of one lane are read at most so often
+_OBSERVE_S = 0.2  #: headers of one route are read at most so often
 _FIGURE_OF = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input_tpm", "output_tokens": "output_tpm"}
 _PRIORITIES = 500
 _BUDGET_LIFE_S = 30 * 86400
@@ -80,6 +81,7 @@ class Gate:
         self._base: tuple[int, float] | None = None
         self._resets: dict[tuple[int, str], int] = {}
         self._changes: bytes | None = None
+        self._observed_at: dict[str, float] = {}  #: by the last scope: when its headers were last read
         self._said: dict[tuple[str, str], int | None] = {}
         self._messages: deque[Callable[[], Awaitable[Any]]] = deque(maxlen=1000)
         self._told = asyncio.Event()
@@ -146,10 +148,10 @@ class Gate:
         with limits of its own; an account's figure is left alone, since one account's models differ and the headers
         speak of one of them.
         """
-        lane, now = self._lane(scopes), self.clock()
-        if now - lane.observed_at < _OBSERVE_S:
+        route, now = scopes[-1][0], self.clock()
+        if now - self._observed_at.get(route, -math.inf) < _OBSERVE_S:
             return
-        lane.observed_at = now
+        self._observed_at[route] = now
         for reading in read_limits(headers):
             place = whose(scopes, reading.dimension)
             name, limits = scopes[place]

@@ -17,7 +17,7 @@ from worker.limiter.waiters import Waiter
 
 __all__ = ["hand_out"]
 
-_CLUMP_S = 0.01  #: a block leaves in clumps at least so far apart, which saves timers
+_CLUMP_S = 0.02  #: a block leaves in clumps at least so far apart, which saves timers
 
 
 async def hand_out(going: Sequence[tuple[Waiter, Permit]], over_s: float, give_back: Callable[[Permit], None]) -> None:

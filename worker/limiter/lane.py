@@ -68,7 +68,6 @@ class Lane:
         self.standby = Standby(self.books, office.clock)
         self.is_open: bool | None = None  #: True: no limit is in force, nothing need be asked; None: not known yet
         self.held_by: tuple[str, str] | None = None  #: the scope that has no room at present, and of what
-        self.observed_at = -math.inf  #: when a provider's headers were last read
         self._office = office
         self._member = f"{office.worker_id}|{index}"
         self._again_at = self._unpark_at = self._away_s = self._pause_s = 0.0

@@ -26,7 +26,7 @@ __all__ = ["Learning"]
 _EVERY_S = 3.0
 _LAST_S = 1.0  #: at the end, Redis is waited for no longer
 _LIFE_S = 30 * 86400
-_ENOUGH = 4096  #: answers in Redis after which the old ones count half
+_ENOUGH = 2048  #: answers in Redis after which the old ones count half
 
 
 class Learning:
