@@ -21,12 +21,15 @@ from producer.monitor import Snapshot
 from producer.top.actions import Actions
 from producer.top.panes import Pane
 from producer.top.screens import Question, Reading
+from producer.top.table import View, heights
 from producer.top.views import PANES, headline, view_of
 
 __all__ = ["TopApp"]
 
 _WIDE = 118  #: from so many columns on, everything is shown
 _EVERY_S = 1.0
+#: how the panes share the screen where not all their rows fit
+_SHARES = {"batches": 6, "providers": 5, "workers": 3, "failures": 3}
 _HELP = """\
 tab        next pane              enter, w   why the batch waits
 1 2 3 4    one pane alone         p          pause the batch
@@ -48,12 +51,13 @@ class TopApp(App[None]):
     Screen { layout: vertical; background: $background; }
     #head { height: 2; background: $panel; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #word { height: 1; padding: 0 1; color: $warning; display: none; }
-    Pane { height: auto; min-height: 3; }
+    Pane { height: 1fr; min-height: 3; }
     Pane .title { height: 1; padding: 0 1; background: $surface; color: $text-muted; text-style: bold; }
     Pane:focus-within .title { color: $text; background: $primary-darken-2; }
     Pane DataTable { height: 1fr; padding-left: 1; background: $background; scrollbar-size: 1 1; overflow-x: hidden; }
-    #batches { height: 6fr; } #providers { height: 5fr; } #workers { height: 3fr; } #failures { height: 3fr; }
-    .alone Pane { display: none; } .alone Pane.chosen { display: block; height: 1fr; }
+    Pane .datatable--cursor { background: $background; text-style: none; }
+    Pane DataTable:focus > .datatable--cursor { background: $primary-darken-3; text-style: bold; }
+    .alone Pane { display: none; } .alone Pane.chosen { display: block; }
     #filter { dock: bottom; height: 1; border: none; padding: 0 1; display: none; }
     Question, Reading { align: center middle; background: $background 50%; }
     .window { width: 76; max-width: 96%; height: auto; max-height: 90%; padding: 1 2; background: $panel; border: round $primary; }
@@ -117,6 +121,7 @@ class TopApp(App[None]):
             self.snapshot = await self._look()
         except (RedisError, OSError, BucketlineError) as error:
             self._say(f"Redis does not answer ({type(error).__name__}); this picture is old. Trying again.")
+            self._draw()
         else:
             self._say("")
             self._draw()
@@ -138,21 +143,18 @@ class TopApp(App[None]):
             return
         first, second = headline(self.snapshot)
         frozen = "frozen at " if self._frozen else ""
-        self.query_one("#head", Static).update(f"bucketline  {frozen}{first}\n{second}")
-        wide = self.size.width >= _WIDE
-        for name in PANES:
-            pane = self._pane(name)
-            if self._alone in (None, name):
-                view = view_of(
-                    name,
-                    self.snapshot,
-                    wide=wide,
-                    full=wide or self._alone == name,
-                    text=self._text,
-                    sort=pane.sort,
-                    down=pane.down,
-                )
-                pane.show(view, self.size.width)
+        self.query_one("#head", Static).update(f"{frozen}{first}\n{second}")
+        names = [name for name in PANES if self._alone in (None, name)]
+        views = [self._view(name, self.snapshot) for name in names]
+        room = self.size.height - 3 - bool(self._word)  # less the head and the keys
+        lines = heights([len(view.rows) for view in views], [_SHARES[name] for name in names], room)
+        for name, view, height in zip(names, views, lines, strict=True):
+            self._pane(name).show(view, self.size.width, height)
+
+    def _view(self, name: str, snapshot: Snapshot) -> View:
+        pane, wide = self._pane(name), self.size.width >= _WIDE
+        full = wide or self._alone == name
+        return view_of(name, snapshot, wide=wide, full=full, text=self._text, sort=pane.sort, down=pane.down)
 
     def _pane(self, name: str) -> Pane:
         return self.query_one(f"#{name}", Pane)

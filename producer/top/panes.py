@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
+from typing import NamedTuple
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -20,15 +22,25 @@ from producer.top.table import Cell, Column, View
 
 __all__ = ["Pane"]
 
-_GAP = 1  #: between columns
 _LEAST = 8  #: the least that the column gets which takes what is left
+
+
+class _Width(NamedTuple):
+    """A column on this screen, and the blanks after it."""
+
+    name: str
+    cells: int
+    gap: int
 
 
 class _Table(DataTable[Text]):
     """A table of rows; its own keys are the app's."""
 
     def __init__(self) -> None:
-        super().__init__(cursor_type="row", cell_padding=0, show_row_labels=False)
+        # Under the cursor a cell keeps its colour: red must not turn white where somebody looks at it.
+        super().__init__(
+            cursor_type="row", cell_padding=0, show_row_labels=False, cursor_foreground_priority="renderable"
+        )
 
 
 class Pane(Vertical):
@@ -41,7 +53,7 @@ class Pane(Vertical):
         self._title = Static("", classes="title", markup=False)
         self._table = _Table()
         self._titled = ""
-        self._columns: tuple[tuple[str, int], ...] = ()
+        self._columns: tuple[_Width, ...] = ()
         self._rows: dict[str, tuple[Cell, ...]] = {}
 
     def compose(self) -> ComposeResult:
@@ -59,8 +71,9 @@ class Pane(Vertical):
             return self._table.coordinate_to_cell_key(self._table.cursor_coordinate).row_key.value
         return None
 
-    def show(self, view: View, width: int) -> None:
-        """Draw rows; ``width`` is what the screen has."""
+    def show(self, view: View, width: int, height: int) -> None:
+        """Draw rows; ``width`` is what the screen has, ``height`` what this pane gets of it."""
+        self.styles.height = height
         if view.title != self._titled:
             self._title.update(view.title)
             self._titled = view.title
@@ -83,22 +96,23 @@ class Pane(Vertical):
             for n, column in enumerate(view.columns):
                 cell = cells[n]
                 if cell[:2] != self._rows[key][n][:2]:
-                    text = _padded(cell.text, cell.style, column, self._columns[n][1])
+                    text = _padded(cell.text, cell.style, column, self._columns[n].cells)
                     self._table.update_cell(key, column.name, text)
 
-    def _fill(self, view: View, columns: tuple[tuple[str, int], ...], rows: dict[str, tuple[Cell, ...]]) -> None:
+    def _fill(self, view: View, columns: tuple[_Width, ...], rows: dict[str, tuple[Cell, ...]]) -> None:
         table, here = self._table, self.selected
         before = table.cursor_row
         if columns != self._columns:
             table.clear(columns=True)
-            for column, (name, wide) in zip(view.columns, columns, strict=True):
-                table.add_column(_padded(name, "", column, wide), width=wide + _GAP, key=name)
+            for column, width in zip(view.columns, columns, strict=True):
+                label = _padded(width.name, "", column, width.cells)
+                table.add_column(label, width=width.cells + width.gap, key=width.name)
         else:
             table.clear()
         for key, cells in rows.items():
             texts = [
-                _padded(cell.text, cell.style, column, width)
-                for cell, column, (_, width) in zip(cells, view.columns, columns, strict=True)
+                _padded(cell.text, cell.style, column, width.cells)
+                for cell, column, width in zip(cells, view.columns, columns, strict=True)
             ]
             table.add_row(*texts, key=key)
         if here in rows:
@@ -107,11 +121,13 @@ class Pane(Vertical):
             table.move_cursor(row=min(before, len(rows) - 1), animate=False)
 
 
-def _widths(columns: tuple[Column, ...], width: int) -> Iterator[tuple[str, int]]:
+def _widths(columns: tuple[Column, ...], width: int) -> Iterator[_Width]:
     """Fixed widths, and what is left for the column without one; the edges and a scroll bar take two cells."""
-    taken = sum((column.width or 0) + _GAP for column in columns) + 2
-    for column in columns:
-        yield column.name, column.width or max(_LEAST, width - taken)
+    # What stands right and what stands left beside it would read as one.
+    gaps = [2 if one.right and not after.right else 1 for one, after in pairwise(columns)] + [1]
+    taken = sum(column.width or 0 for column in columns) + sum(gaps) + 2
+    for column, gap in zip(columns, gaps, strict=True):
+        yield _Width(column.name, column.width or max(_LEAST, width - taken), gap)
 
 
 def _padded(text: str, style: str, column: Column, width: int) -> Text:

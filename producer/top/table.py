@@ -5,11 +5,11 @@ Comes in: cells. Goes out: the same in another order, or fewer. Pure; built by `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Cell", "Column", "Row", "View"]
+__all__ = ["Cell", "Column", "Row", "View", "heights"]
 
 
 class Cell(NamedTuple):
@@ -70,6 +70,22 @@ class View:
             return self
         ranks: Callable[[Row], tuple[float, str]] = lambda row: _rank(row.cells[place])  # noqa: E731
         return View(f"{self.title}, by {column}", self.columns, tuple(sorted(self.rows, key=ranks, reverse=down)))
+
+
+def heights(rows: Sequence[int], shares: Sequence[int], room: int) -> list[int]:
+    """Lines of the screen for panes over each other, a title and a head in each.
+
+    Every pane shows one row at least. Where not all rows fit, panes grow in proportion to their shares, and none beyond
+    its rows; what nobody needs is the last one's, so that the picture stands still at the top.
+
+    >>> heights([3, 4, 3, 0], [6, 5, 3, 3], 21)
+    [5, 6, 5, 5]
+    """
+    found = [3] * len(rows)
+    for _ in range(room - sum(found)):
+        short = [n for n, count in enumerate(rows) if found[n] < count + 2]
+        found[min(short, key=lambda n: found[n] / shares[n]) if short else -1] += 1
+    return found
 
 
 def _rank(cell: Cell) -> tuple[float, str]:

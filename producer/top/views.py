@@ -41,18 +41,18 @@ def headline(snapshot: Snapshot) -> tuple[str, str]:
     live = snapshot.live
     spent = sum(batch.nanousd for batch in live)
     rate = sum(one.lines_per_s for worker in snapshot.workers for one in worker.batches)
+    oldest = min((batch.created_s for batch in live), default=None)
+    age = "" if oldest is None else f", oldest {seconds_in_words(snapshot.at_s - oldest)}"
     first = [
         clock(snapshot.at_s, snapshot.at_s),
         _many(len(snapshot.workers), "worker"),
-        f"{len(live):,} live {'batch' if len(live) == 1 else 'batches'}",
+        f"{len(live):,} live {'batch' if len(live) == 1 else 'batches'}{age}",
         f"{short_count(rate)} lines/s",
         cents(spent),
     ]
-    oldest = min((batch.created_s for batch in live), default=None)
-    age = "" if oldest is None else f", oldest {seconds_in_words(snapshot.at_s - oldest)}"
     waiting = max(0, snapshot.left_lines - snapshot.open_lines)
     second = [
-        f"queued {_number(waiting)} in {_many(snapshot.tickets, 'shard')}{age}",
+        f"queued {_number(waiting)} in {_many(snapshot.tickets, 'shard')}",
         f"open {_number(snapshot.open_lines)}",
         f"in flight {_number(snapshot.in_flight)}",
         f"parked {_number(snapshot.waiting(Reason.BACKOFF))}",
@@ -80,7 +80,12 @@ def _batches(snapshot: Snapshot) -> View:
     live = snapshot.live
     over = [batch for batch in snapshot.batches if batch.state in TERMINAL]
     rows = tuple(_batch(batch, snapshot) for batch in (*live, *over))
-    return View(f"batches: {len(live):,} live, {len(over):,} over", _BATCHES, rows)
+    title = (
+        f"batches: {len(live):,} live, {len(over):,} over"
+        if rows
+        else "batches: none; `bucketline submit FILE` makes one"
+    )
+    return View(title, _BATCHES, rows)
 
 
 def _batch(batch: Progress, snapshot: Snapshot) -> Row:
@@ -119,7 +124,7 @@ _PROVIDERS = (
     Column("p95", 5, right=True),
     Column("tok/s", 6, right=True, wide=True),
     Column("ok", 5, right=True),
-    Column("last error", 24, wide=True),
+    Column("last error", 28, wide=True),
 )
 
 
@@ -143,7 +148,7 @@ def _providers(snapshot: Snapshot) -> View:
                     Cell(_latency(known.p95_s if known else None), "", known.p95_s if known else None),
                     Cell(short_count(known.tokens_per_s) if known and known.tokens_per_s else ""),
                     Cell(
-                        percent(known.success) if known and known.success is not None else "",
+                        percent(known.success).replace(" ", "") if known and known.success is not None else "",
                         "red" if failed else "",
                         known.success if known else None,
                     ),
@@ -195,7 +200,7 @@ _WORKERS = (
 
 def _workers(snapshot: Snapshot) -> View:
     rows = tuple(_worker(sign, snapshot.at_s) for sign in snapshot.workers)
-    return View(f"workers: {len(rows):,}", _WORKERS, rows)
+    return View(f"workers: {len(rows):,}" if rows else "workers: none; `bucketline work` starts one", _WORKERS, rows)
 
 
 def _worker(sign: Sign, now_s: float) -> Row:

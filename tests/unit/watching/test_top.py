@@ -15,11 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from textual.pilot import Pilot
 
 from producer.monitor import Snapshot
 from producer.top.app import TopApp
+from producer.top.table import heights
 from producer.why import causes
 from tests.unit.watching.scenes import DONE, EVAL, MAIL, busy, idle, storm
 
@@ -122,6 +125,27 @@ async def test_everything_fits_a_small_terminal() -> None:
         await pilot.pause()
         for table in app.query("DataTable"):
             assert table.virtual_size.width <= table.size.width
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=4), st.integers(0, 60))
+def test_panes_fill_the_screen_and_hide_no_row_while_there_is_room(rows: list[int], more: int) -> None:
+    """A blank line in one pane beside a hidden row in another is what made people scroll."""
+    room = 3 * len(rows) + more
+    found = heights(rows, [6, 5, 3, 3][: len(rows)], room)
+    assert sum(found) == room
+    assert min(found) >= 3
+    hidden = [n for n, count in enumerate(rows) if found[n] < count + 2]
+    idle = [n for n, count in enumerate(rows) if found[n] > max(3, count + 2)]
+    assert not (hidden and idle)
+    assert idle in ([], [len(rows) - 1])
+
+
+async def test_all_of_a_middling_line_is_on_a_small_screen() -> None:
+    app, _ = monitor(busy)
+    async with app.run_test(size=SMALL) as pilot:
+        await pilot.pause()
+        for table in app.query("DataTable"):
+            assert table.virtual_size.height <= table.size.height
 
 
 async def test_pause_and_resume_act_on_the_row_under_the_cursor() -> None:
