@@ -41,6 +41,7 @@ from worker.turnstile import Turnstile
 
 __all__ = ["Dispatcher"]
 
+_PERMIT_GOOD_S = 0.3  #: within the margin that the gate's minutes have for the way to the provider
 _OUTAGE = 30  #: an outage is very long after so many of the longest backoffs
 
 
@@ -155,27 +156,41 @@ class Dispatcher:
             return None
 
     async def _permit(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
-        """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that."""
+        """Wait for the fleet's permit, then for a place in this process; the line counts as in flight after that.
+
+        A permit whose place was long in coming goes back for a new one: the minute that it was charged to passes.
+        """
+        while True:
+            try:
+                if len(life.order) == 1:
+                    leave = await self._admit(life.request, given, batch)
+                else:
+                    leave = await self._admitted(life, plan, given, batch)
+            except BaseException:
+                self.health.lost(given)
+                raise
+            if leave.given is not given:
+                self.health.lost(given)
+                given = leave.given
+            if self.turnstile.try_enter() or await self._place(leave, batch):
+                batch.took_off()
+                return leave
+
+    async def _place(self, leave: Leave, batch: OpenBatch) -> bool:
+        """Wait for a place; False where the permit has grown too old meanwhile: then neither is held any more."""
+        began_s = self.monotonic()
         try:
-            if len(life.order) == 1:
-                leave = await self._admit(life.request, given, batch)
-            else:
-                leave = await self._admitted(life, plan, given, batch)
-        except BaseException:
-            self.health.lost(given)
-            raise
-        if leave.given is not given:
-            self.health.lost(given)
-        try:
-            if not self.turnstile.try_enter():
-                with self.sight.wait(batch.id, Reason.PLACE):
-                    await self.turnstile.enter(batch.id, batch.document.options.priority)
+            with self.sight.wait(batch.id, Reason.PLACE):
+                await self.turnstile.enter(batch.id, batch.document.options.priority)
         except asyncio.CancelledError:
             self.gate.release(leave.permit)
             self.health.lost(leave.given)
             raise
-        batch.took_off()
-        return leave
+        if self.monotonic() - began_s <= _PERMIT_GOOD_S:
+            return True
+        self.gate.release(leave.permit)
+        self.turnstile.leave()
+        return False
 
     async def _admitted(self, life: Life, plan: Plan, given: Pass, batch: OpenBatch) -> Leave:
         """The permit for the route, or after a while for a later one, where the plan or the deadline lets it overflow."""

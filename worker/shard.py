@@ -46,6 +46,7 @@ _log = logger(__name__)
 _DOCUMENTS_KEPT = 64  #: batch documents kept in memory
 _DRAIN_S = 0.05
 _PARKED = 4  #: lines in memory at the most, as a multiple of those that work
+_STOCK_S = 0.3  #: some looks at the queue
 _LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
 _MOST_DELAY_S = 15.0
 _POISON = "Its workers died several times with this line in hand; it was set apart and is not tried again."
@@ -92,12 +93,12 @@ class ShardRunner:
 
     @property
     def room_lines(self) -> int:
-        """How many more lines this process should open.
+        """How many more lines to open: for each place, and for as many as end before the next shards are here.
 
-        Lines that wait for a closed route, for their equal or for an operator do no work, so others may come in beside
-        them, up to a bound on memory.
+        Lines that wait for a route, an equal or an operator do no work: others may come in beside them, up to a bound.
         """
-        most = self.settings.open_requests or 3 * self.settings.concurrency
+        soon = int(self.dispatcher.turnstile.ends_a_s() * _STOCK_S)
+        most = self.settings.open_requests or max(3 * self.settings.concurrency, soon)
         paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
         asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
         idle = min(self.dispatcher.health.parked + self.dedupe.parked + asleep, (_PARKED - 1) * most)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,30 @@ async def test_lines_that_fail_through_a_very_long_outage_come_to_an_end(lay: La
         outcomes = await asyncio.gather(*(line.run(within_s=20) for _ in range(4)))
         assert {outcome.code for outcome in outcomes} == {"provider_5xx"}
         assert all(len(outcome.attempts) >= 3 for outcome in outcomes)
+
+
+async def test_a_permit_that_waited_long_for_a_place_goes_back_for_a_new_one(lay: Lay) -> None:
+    """Its charge lies in a minute that passes; sent late, it would be a call too many in the next one."""
+    async with lay({"provider": {"a": {"rpm": 600}}}, a=[answer()]) as line:
+        engine, now_s = line.engine, 0.0
+        dispatcher = replace(engine.runner.dispatcher, monotonic=lambda: now_s)
+        request = Request(1, "a", Form.CHAT, "m", b'{"model":"m","messages":[]}', {"model": "m", "messages": []})
+
+        async def until_it_waits_for_a_place() -> None:
+            async with asyncio.timeout(15):
+                while not any(reason == "place" for _, reason, _ in engine.sight.waiting):
+                    await asyncio.sleep(0.01)
+
+        engine.turnstile.hold(True)
+        task = asyncio.create_task(dispatcher.run(Life(request), line.batch()))
+        await until_it_waits_for_a_place()
+        now_s = 1.0
+        engine.turnstile.hold(False)
+        engine.turnstile.hold(True)
+        await asyncio.sleep(0)  # it has passed, and sees how late it is
+        await until_it_waits_for_a_place()
+        assert not line["a"].calls
+        engine.turnstile.hold(False)
+        async with asyncio.timeout(15):
+            assert (await task).ok
+        assert engine.turnstile.in_flight == 0

@@ -47,6 +47,30 @@ async def test_a_higher_priority_goes_first() -> None:
     assert order == ["high", "low"]
 
 
+async def test_permits_are_asked_for_places_that_will_be_free_by_the_time_they_come() -> None:
+    """With places that are free now alone, each place stands empty from the end of its call until the next permits come."""
+    now_s = 0.0
+    turnstile = Turnstile(100, lambda: now_s)
+    for _ in range(100):
+        await turnstile.enter("b", 5)
+    assert turnstile.soon() == 0, "nothing has ended yet, so nobody can say what will"
+    for _ in range(20):
+        now_s += 0.1
+        for _ in range(50):  # 500 a second end, and as many begin
+            turnstile.leave()
+            await turnstile.enter("b", 5)
+        turnstile.soon()
+    assert 20 <= turnstile.soon() <= 40
+    waiting = [asyncio.create_task(turnstile.enter("b", 5)) for _ in range(30)]
+    await asyncio.sleep(0)
+    assert turnstile.soon() <= 10, "those who wait with a permit are counted off"
+    now_s += 60.0
+    assert turnstile.soon() == 0, "the provider has fallen silent"
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["enter", "leave", "cancel", "step"]), max_size=60), st.integers(1, 3))
 def test_no_place_is_lost_however_waiters_are_cancelled(steps: list[str], places: int) -> None:
