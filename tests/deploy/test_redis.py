@@ -109,15 +109,22 @@ def test_who_watches_cannot_write(port: int, command: tuple[str, ...]) -> None:
         client.execute_command(*command)
 
 
-def test_who_watches_may_do_all_that_the_monitor_does(command: Command, port: int) -> None:
-    """Figures for a dashboard must not need the right to write."""
-    url = f"redis://watcher:{PASSWORDS['watcher']}@127.0.0.1:{port}/0"
-    (command.folder / "bucketline.toml").write_text(f'redis_url = "{url}"\n')
+def test_who_watches_may_look_in_every_way(line: Command, port: int) -> None:
+    """Figures for a dashboard, and a look at the line, must not need the right to write."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    (line.folder / "one.jsonl").write_text(
+        json.dumps({"custom_id": 1, "method": "POST", "url": "/v1/chat/completions", "body": body}) + "\n"
+    )
+    batch = line.json("submit", "one.jsonl")["id"]
+    configuration = (line.folder / "bucketline.toml").read_text()
+    configuration = configuration.replace("bucketline:" + PASSWORDS["bucketline"], "watcher:" + PASSWORDS["watcher"])
+    (line.folder / "bucketline.toml").write_text(configuration)
     metrics = free_port()
-    monitor = command.start("monitor", "--metrics-port", str(metrics))
+    monitor = line.start("monitor", "--metrics-port", str(metrics))
     try:
         scraped(metrics, "bucketline_redis_up 1.0")
-        command.run("top", "--once")
+        for verb in (("top", "--once"), ("status",), ("why", batch), ("limits",), ("circuits",), ("providers",)):
+            line.run(*verb)
     finally:
         monitor.send_signal(signal.SIGTERM)
         code = monitor.wait(timeout=60)
