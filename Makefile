@@ -5,7 +5,7 @@ CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
 .PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
-	bench-limits bench-inbox bench-inbox-quick bench-startup bench-scaling schema reference clean constraints
+	bench-limits bench-limits-quick bench-inbox bench-inbox-quick bench-startup bench-scaling schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -51,8 +51,11 @@ bench: .venv/ready-dev ## the whole line beside a bare loop and other clients; w
 bench-quick: .venv/ready-dev ## its ratios alone (two minutes)
 	@$(BIN)/python -m bench.line --quick --no-peers
 
-bench-limits: .venv/ready-dev ## how full the gate keeps an allowance, and who is refused
-	@$(BIN)/python bench/limits.py
+bench-limits: .venv/ready-dev ## what the gate promises, each figure beside what it must be (ten minutes)
+	@$(BIN)/python -m bench.limits
+
+bench-limits-quick: .venv/ready-dev ## the same, shorter (four minutes)
+	@$(BIN)/python -m bench.limits --quick
 
 bench-startup: .venv/ready-dev ## what a look costs with a million queued lines, start to end (a minute)
 	@$(BIN)/python -m bench.startup

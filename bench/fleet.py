@@ -1,127 +1,190 @@
-"""How fast a fleet fills its calls in flight, and how fast a dead worker's come back.
+"""How fast a fleet of whole workers fills its calls in flight, and how fast a dead worker's come back.
 
-    python bench/fleet.py
+    python -m bench.fleet [--quick]
 
-Twelve worker processes with waiting lines are let loose at one moment on an account that allows 1,200 calls in flight:
-the time until all 1,200 are. Then four processes share 400, one is killed with SIGKILL: the time until the other three
-hold 390 of them.
+Every process is the product's own command, the provider counts the calls that it has at hand. First twelve workers
+without work are given a batch on an account that allows 1,200 calls in flight: the time from the call of ``submit``
+until the provider has 1,200 at hand. Then four workers share 400, one is killed with SIGKILL: the time until 390 are in
+flight again, and how full the allowance is before the death and after that time. Last, one process with four places and
+answers after 50 ms: the share of the places' time in which calls were in flight, which is what Little's law allows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
+import contextlib
+import http.client
+import json
 import os
+import random
 import signal
+import sys
 import tempfile
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 from redis.asyncio import Redis
 
+from bench.ours import Line
+from bench.shown import HEAD, Shown
+from bench.stand import slow_provider, write_input
 from bucketline.catalog import Limits
+from producer import Producer
 from worker.embedded import EmbeddedRedis
 from worker.limiter import Demand, Gate
 
-
-def crew(number: int, redis_url: str, most: int, lines: int, call_s: float, pipe: Connection) -> None:
-    """A worker process: its lines are admitted, fly for a while, and settle; tells what it holds, ten times a second."""
-    uvloop.run(_crew(number, redis_url, most, lines, call_s, pipe))
+__all__ = ["few_places", "run"]
 
 
-async def _crew(number: int, redis_url: str, most: int, lines: int, call_s: float, pipe: Connection) -> None:
-    redis: Redis = Redis.from_url(redis_url)
-    gate = Gate(redis, f"worker-{number}")
-    await gate.start()
-    scopes = (("alpha", Limits(concurrency=most)),)
-    held = 0
-    pipe.send("ready")
-    start_at: float = await asyncio.to_thread(pipe.recv)
-    await asyncio.sleep(start_at - time.monotonic())
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A fleet without work, its provider's books at hand."""
 
-    async def line() -> None:
-        nonlocal held
-        while True:
-            permit = await gate.admit(scopes, Demand(10, 10))
-            held += 1
-            await asyncio.sleep(call_s)
-            held -= 1
-            gate.settle(permit, input_tokens=10, output_tokens=10)
+    line: Line
+    source: Path
+    books: http.client.HTTPConnection
 
-    tasks = [asyncio.create_task(line()) for _ in range(lines)]
-    while not pipe.poll():
-        pipe.send((time.monotonic(), held))
-        await asyncio.sleep(0.02)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await gate.close()
-    await redis.aclose()
+    def in_flight(self) -> int:
+        self.books.request("GET", "/stats")
+        return int(json.loads(self.books.getresponse().read())["in_flight"])
 
-
-class Crew:
-    """Worker processes on a Redis of their own, all let loose at one moment."""
-
-    def __init__(self, redis_url: str, workers: int, most: int, call_s: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipes: list[Connection] = []
-        self.processes = []
-        for number in range(workers):
-            ours, theirs = context.Pipe()
-            lines = 2 * most // workers
-            process = context.Process(target=crew, args=(number, redis_url, most, lines, call_s, theirs))
-            process.start()
-            self.pipes.append(ours)
-            self.processes.append(process)
-        for pipe in self.pipes:
-            pipe.recv()
-        self.began = time.monotonic() + 0.5
-        for pipe in self.pipes:
-            pipe.send(self.began)
-        self.held = [0] * workers
-
-    def look(self) -> int:
-        """Calls in flight over all that are alive."""
-        for number, pipe in enumerate(self.pipes):
-            while self.processes[number].is_alive() and pipe.poll():
-                _, self.held[number] = pipe.recv()
-        return sum(self.held)
-
-    def until(self, held: int, deadline_s: float) -> float:
-        """Seconds from now until so many calls are in flight."""
-        now = time.monotonic()
-        while self.look() < held and time.monotonic() - now < deadline_s:
+    def until(self, calls: int, within_s: float) -> float:
+        """The moment at which the provider has so many calls at hand, or at which nobody waits for it any more."""
+        until_s = time.monotonic() + within_s
+        while self.in_flight() < calls and time.monotonic() < until_s:
             time.sleep(0.01)
-        return time.monotonic() - now
+        return time.monotonic()
 
-    def end(self) -> None:
-        for pipe, process in zip(self.pipes, self.processes, strict=True):
-            if process.is_alive():
-                pipe.send("over")
-        for process in self.processes:
-            process.join()
+    def use(self, seconds: float, allowed: int) -> float:
+        """How full the allowance is over the next seconds."""
+        looks, until_s = [], time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            looks.append(self.in_flight())
+            time.sleep(0.05)
+        return sum(looks) / len(looks) / allowed
+
+    def submit(self) -> float:
+        """Submit the batch from this process; the moment of the call."""
+
+        async def send() -> float:
+            async with Producer(str(self.line.config)) as producer:
+                began_s = time.monotonic()
+                await producer.submit(str(self.source))
+                return began_s
+
+        return asyncio.run(send())
+
+
+@contextlib.contextmanager
+def stage(workers: int, allowed: int, latency_s: float, lines: int) -> Iterator[Stage]:
+    """So many whole workers on an account that allows so many calls in flight."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = write_input(folder / "in.jsonl", lines)
+        with slow_provider(latency_s=latency_s) as base_url, EmbeddedRedis(folder) as redis:
+            os.environ["BENCH_KEY"] = "sk-bench"
+            line = Line(folder, redis, base_url, 400)
+            line.config.write_text(
+                line.config.read_text().replace("rpm = 60000000\n", f"rpm = 60000000\nconcurrency = {allowed}\n")
+            )
+            books = http.client.HTTPConnection(urlsplit(base_url).netloc)
+            try:
+                for start in range(0, workers, 4):
+                    line.start_workers(min(4, workers - start))
+                yield Stage(line, source, books)
+            finally:
+                books.close()
+                for process in line.workers:
+                    process.kill()  # the batch is of no use any more
+                for process in line.workers:
+                    process.wait()
+
+
+def fill(workers: int = 12, allowed: int = 1200) -> list[Shown]:
+    with stage(workers, allowed, latency_s=8.0, lines=4000) as fleet:
+        began_s = fleet.submit()
+        took_s = fleet.until(allowed, within_s=30.0) - began_s
+        what = f"{workers} workers, from submit to {allowed:,} calls in flight"
+        return [Shown(what, took_s, 2.0, "s", at_least=False, beside=f"{fleet.in_flight():,} in flight")]
+
+
+def death(watch_s: float, workers: int = 4, allowed: int = 400) -> list[Shown]:
+    with stage(workers, allowed, latency_s=4.0, lines=4000 + round(200 * watch_s)) as fleet:
+        fleet.submit()
+        fleet.until(allowed * 39 // 40, within_s=30.0)
+        before = fleet.use(watch_s, allowed)
+        killed = fleet.line.workers[0]
+        killed.send_signal(signal.SIGKILL)
+        killed_s = time.monotonic()
+        killed.wait()
+        time.sleep(4.5)  # the provider goes on with what it has at hand
+        gap = fleet.in_flight()
+        back_s = fleet.until(allowed * 39 // 40, within_s=40.0) - killed_s
+        after = fleet.use(watch_s, allowed)
+    return [
+        Shown(
+            f"one of {workers} workers killed, its calls in flight are back", back_s, 20.0, "s", at_least=False,
+            beside=f"{gap} of {allowed} in flight meanwhile",
+        ),
+        Shown(f"{workers} workers, {allowed} in flight: allowance used before", before, 0.90),
+        Shown(f"{workers - 1} workers, after its calls are back", after, 0.90),
+    ]  # fmt: skip
+
+
+def few_places(seconds: float, places: int = 4, call_s: float = 0.05) -> list[Shown]:
+    """A gate with more lines than places; how long each call really took is measured, so a late loop falls out."""
+
+    async def drive(url: str) -> tuple[float, int]:
+        redis: Redis = Redis.from_url(url)
+        gate = Gate(redis, "bench")
+        scopes = (("few", Limits(concurrency=places, rpm=600_000)),)
+        dice, flown_s, calls = random.Random(3), 0.0, 0
+
+        async def line() -> None:
+            nonlocal flown_s, calls
+            while True:
+                permit = await gate.admit(scopes, Demand(10, 10))
+                began_s = time.monotonic()
+                await asyncio.sleep(call_s * dice.uniform(0.5, 1.5))
+                flown_s += time.monotonic() - began_s
+                calls += 1
+                gate.settle(permit, input_tokens=10, output_tokens=10)
+
+        tasks = [asyncio.create_task(line()) for _ in range(4 * places)]
+        await asyncio.sleep(1.0)
+        flown_s, calls, began_s = 0.0, 0, time.monotonic()
+        await asyncio.sleep(seconds)
+        used = flown_s / (time.monotonic() - began_s) / places
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await gate.close()
+        await redis.aclose()
+        return used, calls
+
+    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(folder) as server:
+        used, calls = uvloop.run(drive(server.url))
+    what = f"{places} places, answers after {call_s * 1000:.0f} ms: of Little's law"
+    return [Shown(what, used, 0.95, beside=f"{calls / seconds:.0f} calls/s")]
+
+
+def run(*, quick: bool) -> Iterator[Shown]:
+    yield from few_places(4.0 if quick else 10.0)
+    yield from fill()
+    yield from death(5.0 if quick else 15.0)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(folder) as server:
-        fleet = Crew(server.url, 12, 1200, 5.0)
-        time.sleep(max(0.0, fleet.began - time.monotonic()))
-        print(f"12 workers, 1,200 in flight: all after {fleet.until(1200, 20.0):.2f} s")
-        fleet.end()
-    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(folder) as server:
-        fleet = Crew(server.url, 4, 400, 2.0)
-        fleet.until(390, 20.0)
-        time.sleep(3.0)
-        fleet.look()
-        share = fleet.held[0]
-        process_id = fleet.processes[0].pid
-        assert process_id is not None
-        os.kill(process_id, signal.SIGKILL)
-        fleet.processes[0].join()
-        fleet.held[0] = 0
-        print(f"4 workers, 400 in flight, one killed with {share}: 390 again after {fleet.until(390, 40.0):.1f} s")
-        fleet.end()
+    print(HEAD)
+    missed = False
+    for row in run(quick="--quick" in sys.argv):
+        print(row, flush=True)
+        missed |= not row.met
+    sys.exit(missed)
 
 
 if __name__ == "__main__":
