@@ -19,6 +19,18 @@ from pathlib import Path
 import orjson
 
 from bench.bare import used_s
+from bucketline.batch import BatchDocument, BatchOptions, State
+from bucketline.bill import build_manifest
+from bucketline.catalog import Catalog
+from bucketline.connect import connect_redis
+from bucketline.layout import batch_document, manifest_copy
+from bucketline.manifest import FileFacts
+from bucketline.prices import PriceBook
+from bucketline.settings import load_settings
+from bucketline.store import open_store
+from producer.expressible import refusal
+from producer.intake import submit as intake
+from worker.merge import merge as merge_all
 
 BLOCK_BYTES = 1 << 20
 
@@ -36,12 +48,6 @@ async def read(source: str) -> int:  # a step like the others
 
 
 async def submit(source: str, config: str) -> int:
-    from bucketline.batch import BatchOptions
-    from bucketline.connect import connect_redis
-    from bucketline.settings import load_settings
-    from bucketline.store import open_store
-    from producer.intake import submit as intake
-
     settings = load_settings(config)
     store, redis = open_store(str(settings.store)), await connect_redis(str(settings.redis_url))
     await intake(source, store, redis, settings, BatchOptions())
@@ -51,20 +57,10 @@ async def submit(source: str, config: str) -> int:
 
 
 async def merge(config: str, batch_id: str) -> int:
-    from bucketline.batch import BatchDocument, State
-    from bucketline.bill import build_manifest
-    from bucketline.catalog import Catalog
-    from bucketline.layout import batch_document, manifest_copy
-    from bucketline.manifest import FileFacts
-    from bucketline.prices import PriceBook
-    from bucketline.settings import load_settings
-    from bucketline.store import open_store
-    from worker.merge import merge as merge_parts
-
     settings = load_settings(config)
     store = open_store(str(settings.store))
     document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
-    merged = await merge_parts(store, document)
+    merged = await merge_all(store, document)
     files = {
         name: FileFacts(lines=one.lines, bytes=one.size_bytes, sha256=one.sha256)
         for name, one in (("output.jsonl", merged.output), ("errors.jsonl", merged.errors))
@@ -87,10 +83,7 @@ async def merge(config: str, batch_id: str) -> int:
 def main() -> None:
     steps: dict[str, Callable[..., Awaitable[int]]] = {"read": read, "submit": submit, "merge": merge}
     step, *arguments = sys.argv[1:]
-    if step == "submit":
-        pass
-    elif step == "merge":
-        import worker.merge  # noqa: F401
+    refusal()  # what is imported when it is first asked for
     cpu, wall = used_s(), time.monotonic()
     size = asyncio.run(steps[step](*arguments))  # type: ignore[arg-type]
     said = {"cpu_s": used_s() - cpu, "wall_s": time.monotonic() - wall, "bytes": size, "ended_unix_s": time.time()}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class Run:
     worker_cpu_s: tuple[float, ...]
     worker_peak_mb: tuple[float, ...]
     redis_cpu_s: float
-    redis_waiting_bytes: int  #: what the batch took in Redis between submit and the first worker, where that was asked
+    redis_waiting_bytes: int  #: what such a batch takes in Redis while it waits, where that was weighed
     manifest: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -110,17 +111,20 @@ class Line:
         used_s = after.children_user + after.children_system - before.children_user - before.children_system
         return json.loads(done.stdout)["id"], time.monotonic() - began_s, used_s
 
-    def batch(self, source: Path, lines: int, *, timeout_s: float = 1800, first: bool = False) -> Run:
-        """Submit and wait for the manifest. ``first``: submit before any worker runs, and weigh what waits."""
-        empty = self._used_bytes()
+    def weigh(self, first: Path, source: Path) -> int:
+        """The bytes that a batch takes in Redis while it waits. A first one takes what is there once and for all, such as
+        buffers and scripts.
+        """
+        self.submit(first)
+        before = self._used_bytes()
+        self.submit(source)
+        return self._used_bytes() - before
+
+    def batch(self, source: Path, lines: int, *, timeout_s: float = 1800, waiting: int = 0) -> Run:
+        """Submit and wait for the manifest; ``waiting`` is what was weighed before."""
         before = [cpu_s(process.pid) for process in self.workers]
         redis_before = cpu_s(self.redis.pid)
         batch_id, submit_s, submit_cpu = self.submit(source)
-        waiting = self._used_bytes() - empty
-        if first:
-            before = [0.0]
-            self.start_workers(1)
-            before = [cpu_s(process.pid) for process in self.workers]
         began_s = time.monotonic()
         manifest = self.store / "batches" / batch_id / "manifest.json"
         while not manifest.exists():
@@ -160,29 +164,57 @@ class Line:
 
 def count_commands(ours: Line, step: Callable[[], object]) -> int:
     """Redis commands that clients send while a step runs; those inside scripts, and our own looking, are not counted."""
-    count = 0
+    return sum(commands_by_part(ours, step).values())
+
+
+def commands_by_part(ours: Line, step: Callable[[], object]) -> Counter[str]:
+    """The same by the part of the line that sends them."""
+    counts: Counter[str] = Counter()
     over = threading.Event()
     began = threading.Event()
 
     def watch() -> None:
-        nonlocal count
+        held: Counter[str] = Counter()  # by connection: the beginning of a transaction goes to the part that it serves
+        last: dict[str, str] = {}
         with Redis.from_url(ours.redis.url) as client, client.monitor() as seen:
             began.set()
             for one in seen.listen():
                 if over.is_set():
                     return
-                if one["client_type"] != "lua" and not one["command"].startswith(("INFO", "PING", "CLIENT")):
-                    count += 1
+                name, _, rest = one["command"].partition(" ")
+                if one["client_type"] == "lua" or name in ("INFO", "PING", "CLIENT"):
+                    continue
+                connection = f"{one['client_address']}:{one['client_port']}"
+                if name == "MULTI":
+                    held[connection] += 1
+                    continue
+                part = last[connection] = last.get(connection, _OTHER) if name == "EXEC" else _part(name, rest)
+                counts[part] += 1 + held.pop(connection, 0)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     began.wait()
     step()
-    total = count
     over.set()
     ours.client.ping()  # something for the watcher to hear
     watcher.join()
-    return total
+    return counts
+
+
+_OTHER = "signs of life and the rest"
+_PARTS = (("arq:", "queue"), ("bl:queue", "queue"), ("bl:b:", "ledger"), ("bl:limit:", "gate"))
+
+
+def _part(name: str, rest: str) -> str:
+    """Whose command it is, by its first key; the ledger's leases have arq's names."""
+    words = rest.split(" ", 3)
+    if name.upper() == "EVALSHA":
+        key = words[2] if len(words) > 2 else ""
+        if key.startswith("arq:"):
+            return "ledger"
+    else:
+        key = words[0]
+    return next((part for beginning, part in _PARTS if key.startswith(beginning)), _OTHER)
 
 
 def environment() -> dict[str, str]:

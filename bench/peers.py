@@ -1,6 +1,6 @@
 """Other clients on the same file and server, each as its own documentation says, each in an environment of its own.
 
-Called by ``bench.line``, which makes the environments (``.cache/bench/NAME``) and runs this file with their Python:
+Called by ``bench.line``, which installs them (``environments``) and runs this file with their Python:
 
     PYTHON bench/peers.py NAME INPUT OUTPUT BASE_URL CONNECTIONS
 
@@ -16,13 +16,20 @@ import logging
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 #: name → what pip installs
-PACKAGES = {"flexllm": "flexllm", "async_batch_llm": "async-batch-llm", "openai": "openai", "litellm": "litellm"}
+PACKAGES = {
+    "flexllm": "flexllm",
+    "async_batch_llm": "async-batch-llm[openai]",
+    "openai": "openai",
+    "litellm": "litellm",
+    "curator": "bespokelabs-curator",
+}
 KEY = "sk-bench"
 
 
@@ -76,11 +83,11 @@ class Job:
 
 
 async def openai(job: Job) -> None:
-    import httpx
+    import httpx2
     import openai as sdk
 
-    bounds = httpx.Limits(max_connections=job.connections, max_keepalive_connections=job.connections)
-    http = sdk.DefaultAsyncHttpxClient(limits=bounds)
+    bounds = httpx2.Limits(max_connections=job.connections, max_keepalive_connections=job.connections)
+    http = sdk.DefaultAsyncHttpx2Client(limits=bounds)
     client = sdk.AsyncOpenAI(base_url=job.url, api_key=KEY, http_client=http, max_retries=3, timeout=120)
     await job.gather(client.chat.completions.create)
 
@@ -145,9 +152,61 @@ async def flexllm(job: Job) -> None:
     job.end(failed)
 
 
-if __name__ == "__main__":
+def curator(job: Job) -> None:
+    import importlib.util
+
+    # Offline: the encoding that LiteLLM carries instead of one from the network, no telemetry, no display.
+    litellm_at = Path(str(importlib.util.find_spec("litellm").origin)).parent  # type: ignore[union-attr]
+    encodings = next(litellm_at.rglob("9b5ad71b2ce5302211f9c61530b329a4922fc6a4"), None)
+    if encodings is not None:
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(encodings.parent)
+    os.environ |= {"TELEMETRY_ENABLED": "false", "CURATOR_DISABLE_RICH_DISPLAY": "1", "HF_HUB_OFFLINE": "1"}
+    from bespokelabs import curator as library
+    from datasets import Dataset
+
+    class Chat(library.LLM):  # type: ignore[misc]
+        def prompt(self, row: dict[str, Any]) -> list[dict[str, str]]:
+            return [{"role": "system", "content": "You are terse."}, {"role": "user", "content": row["prompt"]}]
+
+        def parse(self, row: dict[str, Any], answer: Any) -> dict[str, Any]:
+            return {"custom_id": row["custom_id"], "content": answer}
+
+    bounds = {"base_url": job.url, "max_concurrent_requests": job.connections, "max_retries": 3}
+    bounds |= {"max_requests_per_minute": 10**8, "max_tokens_per_minute": 10**10, "require_all_responses": False}
+    chat = Chat(
+        model_name="gpt-4o-mini",
+        backend="openai",
+        backend_params=bounds,
+        generation_params={"max_tokens": 64, "temperature": 0.0},
+    )
+    with tempfile.TemporaryDirectory(prefix="curator-") as folder:
+        job.begin()
+        rows = [{"custom_id": row["custom_id"], "prompt": row["body"]["messages"][-1]["content"]} for row in job.rows()]
+        found = chat(Dataset.from_list(rows), working_dir=folder)
+        with job.target.open("w") as out:
+            for row in getattr(found, "dataset", found):
+                job.lines += 1
+                out.write(json.dumps({"custom_id": row["custom_id"], "content": row["content"]}) + "\n")
+        job.end(len(rows) - job.lines)
+
+
+CLIENTS: dict[str, Callable[[Job], Any]] = {
+    "flexllm": flexllm,
+    "async_batch_llm": async_batch_llm,
+    "openai": openai,
+    "litellm": litellm,
+    "curator": curator,
+}
+
+
+def main() -> None:
     logging.disable(logging.WARNING)
     os.environ.setdefault("OPENAI_API_KEY", KEY)
-    name, *rest, connections = sys.argv[1:]
-    clients = {"openai": openai, "litellm": litellm, "async_batch_llm": async_batch_llm, "flexllm": flexllm}
-    asyncio.run(clients[name](Job(rest[0], rest[1], rest[2], int(connections))))
+    name, source, target, url, connections = sys.argv[1:]
+    done = CLIENTS[name](Job(source, target, url, int(connections)))
+    if done is not None:
+        asyncio.run(done)
+
+
+if __name__ == "__main__":
+    main()
