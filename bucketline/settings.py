@@ -187,7 +187,9 @@ class WorkerSettings(_Section):
     """One worker process."""
 
     concurrency: Count = Field(1000, description="calls in flight per process")
-    open_requests: Count | None = Field(None, description="requests held open per process; absent: 3 × concurrency, more where calls are short")
+    open_requests: Count | None = Field(
+        None, description="requests held open per process; absent: 3 × concurrency, more where calls are short"
+    )
     job_timeout_s: Seconds = Field(86400.0, description="one shard's longest life")
     lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a dead worker's shard is taken up after this")
     grace_s: Annotated[float, Field(ge=0)] = Field(60.0, description="how long answers may land after SIGTERM")

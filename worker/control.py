@@ -35,6 +35,7 @@ class OpenBatch:
 
     document: BatchDocument
     shards: int = 0
+    looked: bool = False  #: its flags are known
     ended_by: Kind | None = None
     running: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)  #: lines that are not in flight
@@ -100,12 +101,17 @@ class Control:
         return self._clock() + self._offset_s
 
     async def open(self, document: BatchDocument) -> OpenBatch:
-        """Count one more open shard of a batch; its flags are fresh when this returns. Raises RedisError."""
+        """Count one more open shard of a batch. Raises RedisError.
+
+        The flags of a batch that was not open are fresh when this returns; those of the others are looked at all the time.
+        """
         batch = self.batches.get(document.id)
         if batch is None:
             batch = self.batches[document.id] = OpenBatch(document)
             batch.running.set()
         batch.shards += 1
+        if batch.shards > 1 and batch.looked:
+            return batch
         try:
             await self._look([document.id])
         except BaseException:
@@ -144,6 +150,7 @@ class Control:
                 self.forgotten.setdefault(batch_id, self._monotonic())
             else:
                 self.forgotten.pop(batch_id, None)
+                batch.looked = True
                 self._apply(batch, found)
 
     def _apply(self, batch: OpenBatch, found: Flags) -> None:
