@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.jobs import serialize_job
 from redis.exceptions import ResponseError
 
@@ -35,6 +35,7 @@ __all__ = [
     "mark_of",
     "not_queued",
     "release",
+    "starts_of",
 ]
 
 SHARD_JOB = "run_shard"
@@ -73,6 +74,11 @@ def band_of(priority: int) -> int:
 def mark_of(job_id: str) -> str:
     """arq's key that says a job is running: the lease of a shard."""
     return in_progress_key_prefix + job_id
+
+
+def starts_of(job_id: str) -> str:
+    """arq's key that counts a job's starts; there is none before the first and after the end."""
+    return retry_key_prefix + job_id
 
 
 async def enqueue_shards(

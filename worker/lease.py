@@ -4,7 +4,7 @@ Comes in: the shards that are open and the batches that are being finished here.
 that renews arq's marks and reads how each shard stands. A shard that another worker has by now (this process was stopped,
 or cut off) lets go of its waiting lines; answers in flight are still recorded, first come first served. A process that is
 new, or could not renew for a while, takes up nothing that was begun before until the others, who may have been cut off as
-well, had time to renew theirs.
+well, had time to renew theirs. A new one may take up at once what nobody ever began.
 """
 
 from __future__ import annotations
@@ -48,16 +48,24 @@ class Leases:
         self._renewed_s = monotonic()
         self._settle_s = self._every_s + 1.0  #: by then every worker that lives has renewed
         self._calm_s: float | None = None  #: None until it is known whether others live
-        engine.turnstile.leased = self._are_fresh
+        self._was_away = False  #: whether Redis ever was away, or this process stood still
+        engine.turnstile.leased = lambda: self.fresh
 
     @property
     def calm(self) -> bool:
         """Whether this process may take up what was begun and nobody seems to hold: who lives had time to renew."""
-        now_s = self._monotonic()
-        calm = self._calm_s is not None and now_s >= self._calm_s
-        return calm and now_s - self._renewed_s <= self._bound_s
+        return self._calm_s is not None and self._monotonic() >= self._calm_s and self._is_steady()
 
-    def _are_fresh(self) -> bool:
+    @property
+    def undisturbed(self) -> bool:
+        """Whether it may take up what Redis says nobody ever began, before it is calm: it was never cut off."""
+        return self._calm_s is not None and not self._was_away and self._is_steady()
+
+    def _is_steady(self) -> bool:
+        return self._monotonic() - self._renewed_s <= self._bound_s
+
+    @property
+    def fresh(self) -> bool:
         """Whether no lease of this process can have run out: a process that was stopped must not send what others have."""
         return self._monotonic() - self._renewed_s < self._lease_s
 
@@ -65,13 +73,17 @@ class Leases:
         while True:
             try:
                 async with asyncio.timeout(max(1.0, self._lease_s)):  # a command that hangs must not cost the lease
-                    await self._look_around()
-                    await self._renew()
+                    await self.step()
             except (RedisError, OSError) as error:
                 _log.warning("redis_away", error=type(error).__name__)
             except Exception as error:  # without leases every shard of this process would be done twice
                 _log.error("leases_broke", error=type(error).__name__)
             await asyncio.sleep(self._every_s)
+
+    async def step(self) -> None:
+        """One renewal. Raises RedisError and OSError."""
+        await self._look_around()
+        await self._renew()
 
     async def _look_around(self) -> None:
         """At the start: where no other worker has been heard of, nothing need be waited for."""
@@ -90,7 +102,7 @@ class Leases:
             _log.warning("redis_away_at_end")
 
     async def _renew(self) -> None:
-        engine = self._engine
+        engine, asked_s = self._engine, self._monotonic()
         shards = list(engine.runner.open)
         before = [_state(shard) for shard in shards]
         named = [(shard.batch_id, shard.shard) for shard in shards]
@@ -102,16 +114,17 @@ class Leases:
         engine.sight.renewals += len(shards)
         for shard, was, standing in zip(shards, before, found, strict=True):
             self._heed(shard, was, standing)
-        self._note_success()
+        self._note_success(asked_s)
         engine.turnstile.look()
         for batch_id in list(engine.finishing):
             await engine.ledger.renew_finish(engine.worker_id, self._lease_s, batch_id)
 
-    def _note_success(self) -> None:
-        now_s = self._monotonic()
-        if now_s - self._renewed_s > self._bound_s:
-            self._calm_s = now_s + self._settle_s
-        self._renewed_s = now_s
+    def _note_success(self, asked_s: float) -> None:
+        """Renewed, and as of when it was asked for: the answer may have waited here while this process stood still."""
+        if asked_s - self._renewed_s > self._bound_s:
+            self._calm_s = asked_s + self._settle_s
+            self._was_away = True
+        self._renewed_s = asked_s
 
     def _heed(self, shard: OpenShard, was: tuple[int, int, int], standing: Standing) -> None:
         if not standing.ours or (shard.generation and standing.newest > shard.generation):

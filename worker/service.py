@@ -21,14 +21,14 @@ from bucketline import keys
 from bucketline.connect import connect_redis
 from bucketline.errors import BucketlineError, ConfigError
 from bucketline.ledger import LedgerGone
-from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish, mark_of
+from bucketline.queue import FINISH_JOB, SHARD_JOB, Ticket, decode_job, encode_job, enqueue_finish, mark_of, starts_of
 from bucketline.settings import Settings, load_settings
 from bucketline.store import open_store
 from worker.bell import Bell
 from worker.engine import Engine, build_engine
 from worker.finish import finish_batch
 from worker.lease import Leases
-from worker.logs import logger, set_up_logs
+from worker.logs import logger, said, set_up_logs
 from worker.merge import LinesMissing
 from worker.shard import ShardEnd
 from worker.sign import Signs
@@ -99,14 +99,20 @@ class LineWorker(Worker):
         return True
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        """Leave out what others hold (one command for all of them), then take what there is room for."""
+        """Leave out what others hold (one command for all of them), then take what there is room for.
+
+        Before this process is calm it leaves out as well what was ever begun: its holder may live.
+        """
         engine = self._engine
-        if not job_ids or engine.stopping.is_set() or not self._leases.calm:
+        calm = self._leases.calm
+        if not job_ids or engine.stopping.is_set() or not (calm or self._leases.undisturbed):
             return
         names = [job_id.decode() for job_id in job_ids]
-        marks = await self.pool.mget([mark_of(name) for name in names])
-        here = engine.runner.open_jobs() | engine.put_off.names()
-        free = [name for name, mark in zip(names, marks, strict=True) if mark is None and name not in here]
+        signs = (mark_of,) if calm else (mark_of, starts_of)
+        found = await self.pool.mget([sign(name) for sign in signs for name in names])
+        taken = {name for name, sign in zip(names * len(signs), found, strict=True) if sign is not None}
+        taken |= engine.runner.open_jobs() | engine.put_off.names()
+        free = [name for name in names if name not in taken]
         chosen = choose(free, engine.runner.open_by_batch(), engine.runner.room_lines)
         await super().start_jobs([name.encode() for name in chosen])
 
@@ -159,15 +165,11 @@ async def _finish(ctx: dict[str, Any], batch_id: str) -> None:
         _log.error("lines_missing", batch=batch_id, shards=len(error.lacking))
         await engine.ledger.reopen(batch_id, error.lacking, error.tally.counters())
     except (LedgerGone, RedisError, OSError, BucketlineError) as error:
-        _log.warning("finish_put_off", batch=batch_id, reason=_said(error))
+        _log.warning("finish_put_off", batch=batch_id, reason=said(error))
     except Exception as error:
         _log.error("finish_broke", batch=batch_id, error=type(error).__name__)
     finally:
         engine.finishing.discard(batch_id)
-
-
-def _said(error: BaseException) -> str:
-    return str(error) if isinstance(error, BucketlineError) else type(error).__name__
 
 
 @contextlib.asynccontextmanager

@@ -74,7 +74,7 @@ class Turnstile:
 
     def try_enter(self) -> bool:
         """Take a place where one is free and nobody waits for it."""
-        if self.free <= 0 or self.held or self._bands:
+        if self._bands or self.room <= 0:
             return False
         self.free -= 1
         return True

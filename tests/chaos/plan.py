@@ -47,12 +47,16 @@ _DEADLY = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """``worker`` is the slot it hits, where it hits one; ``for_s`` how long it lasts, where it does."""
+    """``worker`` is the slot it hits, where it hits one; ``for_s`` how long it lasts, where it does.
+
+    A strike that stands ``alone`` hits whoever holds most: it is there to see how long the shards of the dead lie about.
+    """
 
     at_s: float
     fault: Fault
     worker: int
     for_s: float
+    alone: bool = False
 
 
 def make_plan(
@@ -69,7 +73,7 @@ def make_plan(
     chosen = [*kinds[:others], *dice.choices(kinds, weights, k=max(0, others - len(kinds)))]
     dice.shuffle(chosen)
     calm = [(at * over_s, quiet_s(lease_s)) for at in _CALM_AT]
-    drawn = [Strike(at_s, Fault.KILL, dice.randrange(workers), 0.0) for at_s, _ in calm]
+    drawn = [Strike(at_s, Fault.KILL, dice.randrange(workers), 0.0, alone=True) for at_s, _ in calm]
     rest = _Rest(dice, workers, lease_s)
     gap_s = (over_s - sum(for_s + 1.0 for _, for_s in calm)) / others
     for n, fault in enumerate(chosen):

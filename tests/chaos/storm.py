@@ -10,7 +10,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.chaos.plan import Fault, Strike, quiet_s
@@ -21,6 +21,7 @@ from tests.replay.child import Child
 
 __all__ = ["Storm"]
 
+_LOOK_S = 0.1
 _UP_AGAIN_S = 1.0
 _BACK_S = 5.0  #: how long a worker may take to find Redis again
 _AWAY = {
@@ -45,6 +46,7 @@ class Storm:
 
     async def rage(self, over: asyncio.Event) -> None:
         """Strike until the plan ends or the batch is over; then wait until what was begun has passed."""
+        await self._begun(over)
         began_s = asyncio.get_running_loop().time()
         for place, strike in enumerate(self.plan):
             wait_s = began_s + strike.at_s - asyncio.get_running_loop().time()
@@ -54,12 +56,26 @@ class Storm:
                 break
             except TimeoutError:
                 pass
-            self.done.append(strike.fault.value)
-            self.log.append(
-                (round(self.seen.now_s(), 2), f"{strike.fault.value}, worker {strike.worker}", strike.for_s)
-            )
-            await self._strike(strike, place)
+            aimed = self._aimed(strike)
+            self.done.append(aimed.fault.value)
+            self.log.append((round(self.seen.now_s(), 2), f"{aimed.fault.value}, worker {aimed.worker}", aimed.for_s))
+            await self._strike(aimed, place)
         await self.passed()
+
+    async def _begun(self, over: asyncio.Event) -> None:
+        """A worker has something in hand, or the batch is over: a slow start is no part of the storm."""
+        while not over.is_set() and not any(self._held(worker) for worker in self.stage.workers):
+            await asyncio.sleep(_LOOK_S)
+
+    def _held(self, worker: Worker) -> tuple[int, ...]:
+        """The shards that a slot's process was seen to hold."""
+        pid = f"-{worker.pid}-"
+        return tuple(shard for shard, holder in self.seen.holders.items() if pid in holder)
+
+    def _aimed(self, strike: Strike) -> Strike:
+        if not strike.alone:
+            return strike
+        return replace(strike, worker=max(self.stage.workers, key=lambda worker: len(self._held(worker))).slot)
 
     async def passed(self) -> None:
         """Everything that lasts has ended, every worker lives."""
@@ -130,8 +146,7 @@ class Storm:
 
     def _note(self, worker: Worker, strike: Strike, place: int) -> None:
         """Who is struck, with what in hand; and whether anything else will keep its shards from being taken up."""
-        pid = f"-{worker.pid}-"
-        held = tuple(shard for shard, holder in self.seen.holders.items() if pid in holder)
+        pid, held = f"-{worker.pid}-", self._held(worker)
         worker_id = next((holder for holder in self.seen.holders.values() if pid in holder), "")
         until_s = strike.at_s + quiet_s(self.stage.lease_s)
         quiet = not any(

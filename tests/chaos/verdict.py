@@ -163,6 +163,8 @@ def _say(verdict: Verdict, manifest: dict[str, Any], most_take_up_s: float) -> N
     counts = manifest["counts"]
     if counts["total"] != verdict.lines or counts["completed"] + counts["failed"] != verdict.lines:
         wrong.append(f"the manifest counts {counts}")
+    if not verdict.take_up_s:
+        wrong.append("no shard of the dead was seen to be taken up")
     late = [took_s for took_s in verdict.take_up_s if took_s > most_take_up_s]
     if late:
         wrong.append(

@@ -30,6 +30,21 @@ async def test_a_newcomer_passes_after_one_of_each_other_batch() -> None:
     assert turnstile.free == 1
 
 
+async def test_nobody_passes_under_a_lease_that_may_have_run_out() -> None:
+    """A process that was stopped wakes up with lines that have their permits: another worker may be asking them by now."""
+    turnstile, fresh = Turnstile(2), False
+    turnstile.leased = lambda: fresh
+    assert not turnstile.try_enter()
+    line = asyncio.create_task(turnstile.enter("a", 5))
+    await asyncio.sleep(0)
+    assert turnstile.in_flight == 0
+    fresh = True
+    turnstile.look()
+    await line
+    assert turnstile.in_flight == 1
+    assert turnstile.try_enter()
+
+
 async def test_a_higher_priority_goes_first() -> None:
     turnstile = Turnstile(1)
     await turnstile.enter("a", 5)

@@ -1,0 +1,77 @@
+"""When a process may take up shards: at once what nobody began, and what was begun only when who lives has said so."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from fakeredis.aioredis import FakeRedis
+
+from bucketline import keys
+from worker.lease import Leases, renewal_s
+
+LEASE_S = 15.0
+EVERY_S = renewal_s(LEASE_S)
+
+
+class Scene:
+    """Leases of a process without shards, on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.redis = FakeRedis()
+        engine = SimpleNamespace(
+            redis=self.redis,
+            worker_id="me",
+            settings=SimpleNamespace(worker=SimpleNamespace(lease_s=LEASE_S)),
+            runner=SimpleNamespace(open=set()),
+            turnstile=SimpleNamespace(look=lambda: None),
+            sight=SimpleNamespace(renewals=0),
+            finishing=set(),
+        )
+        self.leases = Leases(cast("Any", engine), lambda: self.now_s)
+
+    async def renew_after(self, seconds: float) -> tuple[bool, bool]:
+        self.now_s += seconds
+        await self.leases.step()
+        return self.leases.undisturbed, self.leases.calm
+
+
+async def test_a_process_that_is_alone_waits_for_nobody() -> None:
+    scene = Scene()
+    assert (scene.leases.undisturbed, scene.leases.calm) == (False, False), "it does not know yet whether it is alone"
+    assert await scene.renew_after(0.0) == (True, True)
+
+
+async def test_a_new_process_beside_others_begins_only_what_nobody_began() -> None:
+    """Those who hold something may be cut off from Redis: they get the time of one renewal."""
+    scene = Scene()
+    await scene.redis.zadd(keys.WORKERS, {"another": 1.0})
+    assert await scene.renew_after(0.0) == (True, False)
+    assert await scene.renew_after(EVERY_S) == (True, False)
+    assert await scene.renew_after(EVERY_S) == (True, True)
+
+
+async def test_a_process_that_stood_still_takes_up_nothing_until_the_others_had_time() -> None:
+    """It cannot know what happened to Redis meanwhile: that a shard was never begun may have been forgotten there."""
+    scene = Scene()
+    await scene.renew_after(0.0)
+    scene.now_s += 3 * LEASE_S
+    assert (scene.leases.undisturbed, scene.leases.calm) == (False, False)
+    assert await scene.renew_after(0.0) == (False, False)
+    assert await scene.renew_after(EVERY_S) == (False, False)
+    assert await scene.renew_after(EVERY_S) == (False, True)
+
+
+async def test_an_answer_that_waited_here_renews_nothing_for_longer_than_it_did_in_redis() -> None:
+    """A process may be stopped between asking and hearing; the lease runs from when it asked."""
+    scene = Scene()
+    await scene.renew_after(0.0)
+
+    async def stopped() -> None:
+        scene.now_s += 2 * LEASE_S
+
+    cast("Any", scene.redis).ping = stopped
+    await scene.leases.step()
+    assert not scene.leases.fresh
+    assert not scene.leases.calm
