@@ -69,6 +69,9 @@ bench-inbox-quick: .venv/ready-dev ## the same with 300 (a minute)
 bench-scaling: .venv/ready-dev ## what a line costs its worker, Redis and the store: the figures of docs/scaling.md (two minutes)
 	@$(BIN)/python -m bench.scaling
 
+bench-metrics: .venv/ready-dev ## what metrics take of a worker's core at 1,000 requests a second (a minute)
+	@$(BIN)/python -m bench.metrics_cost
+
 schema: .venv/ready-dev ## write the manifest's published schema anew from the code
 	@$(BIN)/python -c "import sys; from bucketline.manifest import schema_bytes; sys.stdout.buffer.write(schema_bytes())" > docs/manifest.schema.json
 
