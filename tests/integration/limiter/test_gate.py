@@ -1,55 +1,19 @@
-"""The gate in a process: permits, cancellation, figures that change, a Redis that goes away and comes back."""
+"""The gate in a process: permits, cancellation, budgets, a Redis that goes away and comes back."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import AsyncMock
 
 import pytest
 from redis.asyncio import Redis
 
 from bucketline import keys
-from bucketline.catalog import Limits
+from tests.gatekit.living import SOON_S, granted, scopes, soon
 from worker.embedded import EmbeddedRedis
 from worker.limiter import BudgetExhausted, Demand, Gate, Permit
-from worker.limiter.scopes import read_scopes, set_figures
-
-SOON_S = 5.0  #: a deadline for what comes within milliseconds; never slept through
-
-
-@pytest.fixture
-async def gates(redis_url: str) -> AsyncIterator[Callable[..., Gate]]:
-    """Makes gates of different workers on one server; closes them."""
-    made: list[tuple[Gate, Redis]] = []
-
-    def make(**options: object) -> Gate:
-        redis: Redis = Redis.from_url(redis_url)
-        gate = Gate(redis, f"worker-{len(made)}", **options)  # type: ignore[arg-type]
-        made.append((gate, redis))
-        return gate
-
-    yield make
-    for gate, redis in made:
-        await gate.close()
-        await redis.aclose()
-
-
-def scopes(name: str = "alpha", **figures: int) -> tuple[tuple[str, Limits], ...]:
-    return ((name, Limits(**figures)),)  # type: ignore[arg-type]
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def granted(gate: Gate, where: tuple[tuple[str, Limits], ...], count: int, **options: object) -> list[Permit]:
-    async with asyncio.timeout(SOON_S):
-        return list(await asyncio.gather(*(gate.admit(where, Demand(10, 10), **options) for _ in range(count))))  # type: ignore[arg-type]
 
 
 async def test_two_workers_share_one_limit_of_calls_in_flight(gates: Callable[..., Gate]) -> None:
@@ -157,25 +121,6 @@ async def test_a_refusal_where_no_limit_was_known_ends_the_open_lane_of_every_wo
     (state,) = await two.snapshot()
     assert [(d.name, d.source) for d in state.dimensions] == [("concurrency", "found")]
     await granted(two, scopes(), 1)
-
-
-async def test_figures_set_live_reach_open_and_limited_lanes_within_a_second(gates: Callable[..., Gate]) -> None:
-    gate = gates()
-    await gate.start()
-    await granted(gate, scopes("open"), 1)
-    await granted(gate, scopes("alpha", concurrency=1), 1)
-    waiting = asyncio.create_task(gate.admit(scopes("alpha", concurrency=1), Demand()))
-    await set_figures(gate.redis, "alpha", {"concurrency": 5})
-    await set_figures(gate.redis, "open", {"concurrency": 1})
-    async with asyncio.timeout(1.0):
-        await waiting
-        while gate._lanes["open",].is_open:
-            await asyncio.sleep(0.01)
-    held_back = asyncio.create_task(gate.admit(scopes("open"), Demand()))
-    await asyncio.sleep(0.1)
-    assert not held_back.done()
-    held_back.cancel()
-    assert {s.name: s.dimensions[0].source for s in await read_scopes(gate.redis)} == {"alpha": "set", "open": "set"}
 
 
 async def test_a_small_batch_behind_a_large_one_starts_soon(gates: Callable[..., Gate]) -> None:
@@ -306,62 +251,3 @@ async def test_room_in_the_process_bounds_what_is_asked_for(gates: Callable[...,
     gate.settle(done[0].result())
     async with asyncio.timeout(SOON_S):
         await asyncio.gather(*waiting)
-
-
-async def test_a_free_place_goes_on_without_a_way_to_redis(
-    gates: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With few places and quick answers, each way to Redis would leave a place empty meanwhile."""
-    gate = gates()
-    where = scopes(concurrency=1, rpm=600_000)
-    (permit,) = await granted(gate, where, 1)
-    lane = gate._lanes["alpha",]
-    waiting = await standing(gate, where, 2)
-    with monkeypatch.context() as away:
-        away.setattr(gate, "admission", AsyncMock(side_effect=ConnectionError))
-        away.setattr(lane.standby, "_clock", lambda: 0.0)  # nobody has stood by for long
-        for task in waiting:
-            gate.settle(permit, input_tokens=1, output_tokens=1)
-            assert lane.books.holding == 1
-            async with asyncio.timeout(SOON_S):
-                permit = await task
-    gate.settle(permit)
-
-
-async def standing(gate: Gate, where: tuple[tuple[str, Limits], ...], count: int) -> list[asyncio.Task[Permit]]:
-    """So many who stand by for the lane's only place."""
-    lane = gate._lanes[tuple(name for name, _ in where)]
-    lane.standby.wanted = lambda _now: max(0, count - len(lane.standby))  # type: ignore[method-assign]
-    waiting = [asyncio.create_task(gate.admit(where, Demand())) for _ in range(count)]
-    await soon(lambda: len(lane.standby) == count)
-    return waiting
-
-
-async def test_who_stands_by_is_given_back_when_it_is_cancelled_or_a_pause_comes(
-    gates: Callable[..., Gate], redis_client: Redis
-) -> None:
-    gate = gates()
-    await gate.start()
-    where = scopes(concurrency=1, rpm=600_000)
-    (permit,) = await granted(gate, where, 1)
-    lane = gate._lanes["alpha",]
-    waiting = await standing(gate, where, 2)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    gate.settle(permit)
-    last = asyncio.create_task(gate.admit(where, Demand()))
-    async with asyncio.timeout(SOON_S):
-        permit = await last
-    after = asyncio.create_task(gate.admit(where, Demand()))
-    await soon(lambda: len(lane.standby) == 1)
-    gate.pause("alpha", 0.5, "rate_limit")
-    assert not lane.standby
-    began = time.monotonic()
-    gate.settle(permit)
-    async with asyncio.timeout(SOON_S):
-        await after
-    assert time.monotonic() - began >= 0.4
-    async with asyncio.timeout(SOON_S):
-        while int(await redis_client.hget(keys.gate_state("alpha"), "q.sum")) != 3:  # type: ignore[misc]
-            await asyncio.sleep(0.01)

@@ -2,3 +2,4 @@
 
 from tests.gatekit.fleet_promises import *  # noqa: F403
 from tests.gatekit.promises import *  # noqa: F403
+from tests.gatekit.standby_promises import *  # noqa: F403
