@@ -5,7 +5,8 @@ CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
 .PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
-	bench-limits bench-limits-quick bench-inbox bench-inbox-quick bench-startup bench-scaling schema reference clean constraints
+	bench-limits bench-limits-quick bench-inbox bench-inbox-quick bench-startup bench-metrics bench-scaling \
+	schema reference clean constraints
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
