@@ -81,19 +81,19 @@ def main() -> None:
         quick=chosen.quick,
         million=chosen.million,
     )
+    to = chosen.to or (RESULTS if not chosen.quick and set(chosen.only) == set(FIGURES) else None)
     tables: list[str] = []
     try:
         for name in [one for one in FIGURES if one in chosen.only]:
             found = FIGURES[name](stage)
             print("\n".join(found), flush=True)
             tables += found
+            if to is not None:  # after each figure, so that a run that is broken off leaves those it has
+                to.write_text("\n".join([*text, *judgement(stage.judged), *tables]).rstrip() + "\n")
     finally:
         shutil.rmtree(folder)
-    asked = judgement(stage.judged)
-    print("\n".join(asked))
-    to = chosen.to or (RESULTS if not chosen.quick and set(chosen.only) == set(FIGURES) else None)
+    print("\n".join(judgement(stage.judged)))
     if to is not None:
-        to.write_text("\n".join([*text, *asked, *tables]).rstrip() + "\n")
         print(f"written to {to}")
 
 
