@@ -89,6 +89,8 @@ def _state(name: str, gauge: Gauge | None, snapshot: Snapshot) -> tuple[str, boo
         return word, True, False
     if gauge is not None and gauge.paused_until_s is not None:
         return f"wait {seconds_in_words(gauge.paused_until_s - snapshot.at_s)}", False, True
+    if gauge is not None and any(limit.figure in ("rpd", "tpd") and limit.share >= 1 for limit in gauge.limits):
+        return "day full", False, True
     return "open", False, False
 
 
