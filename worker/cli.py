@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from bucketline.errors import BucketlineError, InputError
+from bucketline.shown import shown
 from producer.commands.base import Globals
 from worker.startup import start_at_once
 
@@ -133,7 +134,7 @@ def run(arguments: list[str]) -> int:
     except BucketlineError as error:
         if debug:
             raise
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {shown(str(error))}", file=sys.stderr)
         if isinstance(error, InputError):
             _print_faults(error.faults)
         return error.exit_code
@@ -153,7 +154,7 @@ def run(arguments: list[str]) -> int:
 
 def _print_faults(faults: Sequence[str]) -> None:
     for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
+        print(f"  {shown(fault)}", file=sys.stderr)
 
 
 def _config_first(arguments: list[str]) -> list[str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 from bucketline.errors import BucketlineError
+from bucketline.shown import shown
 
 __all__ = ["logger", "said", "set_up_logs"]
 
@@ -27,17 +29,25 @@ def logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+def _spelt(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A name in a log must not drive the terminal that shows it."""
+    return {name: shown(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def set_up_logs(*, level: str = "INFO", json: bool | None = None) -> None:
     """Send events to stderr: JSON when it is no terminal or ``json`` says so. arq's own log follows at WARNING."""
     as_json = (not sys.stderr.isatty()) if json is None else json
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=True)
+    # JSON spells control characters itself.
+    rendered = (
+        [structlog.processors.JSONRenderer()] if as_json else [_spelt, structlog.dev.ConsoleRenderer(colors=True)]
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *rendered,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

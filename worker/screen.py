@@ -21,6 +21,7 @@ from bucketline.figures import seconds_in_words
 from bucketline.manifest import Manifest
 from bucketline.manifest_page import incomplete_reasons
 from bucketline.settings import Settings
+from bucketline.shown import shown
 from worker.local import LocalRun, run_local
 from worker.logs import set_up_logs
 from worker.supervise import run_loop
@@ -41,11 +42,13 @@ async def run_visibly(order: LocalRun, settings: Settings) -> int:
     console = Console(file=sys.stderr, highlight=False)
     stop = _stop_on_interrupt(console)
     with Bar(console) as bar:
-        progress = await run_local(order, settings, bar.show, stop, lambda words: console.print(words, markup=False))
+        progress = await run_local(
+            order, settings, bar.show, stop, lambda words: console.print(shown(words), markup=False)
+        )
     if progress.state not in TERMINAL:
         console.print(
             f"Stopped with {progress.counts.done:,} of {progress.counts.total:,} lines done and kept; "
-            f"go on with: bucketline run {order.source} -o {order.place} --resume",
+            f"go on with: bucketline run {shown(f'{order.source} -o {order.place}')} --resume",
             markup=False,
         )
         return _INTERRUPTED
@@ -74,7 +77,7 @@ def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
     for row in cost.by_route:
         usage = row.usage
         table.add_row(
-            f"{row.provider}/{row.model}",
+            shown(f"{row.provider}/{row.model}"),
             f"{row.requests:,}",
             f"{usage['input_tokens']:,}",
             f"{usage['output_tokens']:,}",
@@ -83,13 +86,13 @@ def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
     table.add_row("total", f"{counts.completed:,}", "", "", cost.usd, style="bold")
     console.print(table)
     for reason in incomplete_reasons(cost):
-        console.print(reason, markup=False)
+        console.print(shown(reason), markup=False)
     latency = manifest.latency_s
     console.print(
         f"Latency p50 {latency.p50:.2f} s, p95 {latency.p95:.2f} s, longest {seconds_in_words(latency.max)}.",
         markup=False,
     )
-    console.print(f"Results: {place.rstrip('/')}/output.jsonl, errors.jsonl, manifest.json", markup=False)
+    console.print(f"Results: {shown(place).rstrip('/')}/output.jsonl, errors.jsonl, manifest.json", markup=False)
 
 
 def _exit_code(progress: Progress) -> int:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from bucketline.shown import shown
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from producer.client import Producer
 
-__all__ = ["BatchId", "Globals", "JsonFlag", "note", "print_json", "print_table", "with_producer"]
+__all__ = ["BatchId", "Globals", "JsonFlag", "note", "print_json", "print_table", "say", "with_producer"]
 
 T = TypeVar("T")
 
@@ -50,12 +52,17 @@ def print_json(document: Any) -> None:
     """One JSON document, whole, on standard output."""
     import json
 
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(shown(json.dumps(document, ensure_ascii=False, indent=2)) + "\n")
 
 
 def note(text: str) -> None:
     """A sentence for the person at the terminal."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown(text) + "\n")
+
+
+def say(text: str) -> None:
+    """Words for a person, on standard output."""
+    sys.stdout.write(shown(text) + "\n")
 
 
 def print_table(
@@ -71,7 +78,7 @@ def print_table(
         last = position == len(columns) - 1
         table.add_column(column, justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(shown(cell) if isinstance(cell, str) else cell for cell in row))
     width = None if sys.stdout.isatty() else 100_000  # whoever reads a pipe wants a row on one line
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     console.print(table, crop=False, soft_wrap=width is not None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producer.commands.base import BatchId, JsonFlag, print_json, print_table, with_producer
+from producer.commands.base import BatchId, JsonFlag, print_json, print_table, say, with_producer
 
 if TYPE_CHECKING:
     from producer.client import Producer
@@ -53,13 +53,13 @@ def _print(life: LineLife, document: dict[str, Any], *, bodies: bool) -> None:
     import json
 
     block, error = document["bucketline"] or {}, document["error"]
-    print(
+    say(
         f"Line {life.line} of {life.batch_id}, custom_id {json.dumps(life.custom_id, ensure_ascii=False)}: {life.state}"
     )
     if life.state == "open":
-        print(f"It has no outcome yet; `bucketline why {life.batch_id}` says what its batch waits for.")
+        say(f"It has no outcome yet; `bucketline why {life.batch_id}` says what its batch waits for.")
     if error:
-        print(f"{error['code']}: {error['message']}")
+        say(f"{error['code']}: {error['message']}")
     facts = [
         ("shard", life.shard),
         ("asked for", block.get("requested_model") or None),
@@ -70,12 +70,12 @@ def _print(life: LineLife, document: dict[str, Any], *, bodies: bool) -> None:
     ]
     for name, value in facts:
         if value is not None:
-            print(f"  {name:<14}{value}")
+            say(f"  {name:<14}{value}")
     if life.attempts:
         _print_attempts(life.attempts)
     if bodies:
         for name in ("request", "response"):
-            print(f"\n{name}:\n{json.dumps(document[name], ensure_ascii=False, indent=2)}")
+            say(f"\n{name}:\n{json.dumps(document[name], ensure_ascii=False, indent=2)}")
 
 
 def _print_attempts(attempts: list[dict[str, Any]]) -> None:

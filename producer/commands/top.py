@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producer.commands.base import JsonFlag, print_json, print_table, with_producer
+from producer.commands.base import JsonFlag, print_json, print_table, say, with_producer
 
 if TYPE_CHECKING:
     from producer.client import Producer
@@ -65,8 +65,8 @@ def _print(snapshot: Snapshot) -> None:
     from producer.top.plain import tables
     from producer.top.views import headline
 
-    print("\n".join(headline(snapshot)))
+    say("\n".join(headline(snapshot)))
     for title, columns, rows, right in tables(snapshot):
-        print(f"\n{title}")
+        say(f"\n{title}")
         if rows:
             print_table(columns, rows, right=right)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from producer.commands.base import BatchId, JsonFlag, note, print_json, with_producer
+from producer.commands.base import BatchId, JsonFlag, note, print_json, say, with_producer
 
 __all__ = ["register"]
 
@@ -30,9 +30,9 @@ def register(app: typer.Typer) -> None:
             print_json(report.document())
         else:
             for finding in report.findings:
-                typer.echo(f"{finding.place}: {finding.message}")
+                say(f"{finding.place}: {finding.message}")
             if report.more:
-                typer.echo(f"and {report.more} more")
+                say(f"and {report.more} more")
             verdict = "everything agrees" if report.ok else f"{len(report.findings) + report.more} things differ"
             note(f"{batch_id}: {report.lines} lines in {report.parts} parts; {verdict}.")
         raise typer.Exit(0 if report.ok else 1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from producer.commands.base import BatchId, JsonFlag, print_json, with_producer
+from producer.commands.base import BatchId, JsonFlag, print_json, say, with_producer
 
 if TYPE_CHECKING:
     from bucketline.batch import Progress
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
         if json:
             print_json(_document(batch, snapshot, found))
         else:
-            print("\n".join(_words(batch, snapshot, found)))
+            say("\n".join(_words(batch, snapshot, found)))
 
 
 async def _look(producer: Producer, batch_id: str) -> tuple[Progress, Snapshot, list[Cause]]:

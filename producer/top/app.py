@@ -17,6 +17,7 @@ from textual.events import Resize
 from textual.widgets import Footer, Input, Static
 
 from bucketline.errors import BucketlineError
+from bucketline.shown import shown
 from producer.monitor import Snapshot
 from producer.top.actions import Actions
 from producer.top.panes import Pane
@@ -163,7 +164,7 @@ class TopApp(App[None]):
         if word != self._word:
             self._word = word
             line = self.query_one("#word", Static)
-            line.update(word)
+            line.update(shown(word))
             line.styles.display = "block" if word else "none"
 
     @property

@@ -18,6 +18,7 @@ from textual.containers import Vertical
 from textual.widgets import DataTable, Static
 from textual.widgets.data_table import CellDoesNotExist
 
+from bucketline.shown import shown
 from producer.top.table import Cell, Column, View
 
 __all__ = ["Pane"]
@@ -75,7 +76,7 @@ class Pane(Vertical):
         """Draw rows; ``width`` is what the screen has, ``height`` what this pane gets of it."""
         self.styles.height = height
         if view.title != self._titled:
-            self._title.update(view.title)
+            self._title.update(shown(view.title))
             self._titled = view.title
         columns = tuple(_widths(view.columns, width))
         rows = {row.key: row.cells for row in view.rows}
@@ -132,5 +133,6 @@ def _widths(columns: tuple[Column, ...], width: int) -> Iterator[_Width]:
 
 def _padded(text: str, style: str, column: Column, width: int) -> Text:
     """A cell's text, cut and set to its side; the gap is part of it, so that neighbours never touch."""
+    text = shown(text)
     cut = text if len(text) <= width else text[: width - 1] + "…"
     return Text(f"{cut:>{width}}" if column.right else cut, style=style, no_wrap=True, end="")

@@ -13,6 +13,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from bucketline.shown import shown
+
 __all__ = ["Question", "Reading"]
 
 
@@ -30,7 +32,7 @@ class Question(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
-            yield Static(self._question, markup=False)
+            yield Static(shown(self._question), markup=False)
             yield Static("\n y  yes      n  no", classes="keys", markup=False)
 
     async def action_answer(self, yes: bool) -> None:
@@ -48,9 +50,9 @@ class Reading(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
-            yield Static(self._title, classes="title", markup=False)
+            yield Static(shown(self._title), classes="title", markup=False)
             with VerticalScroll():
-                yield Static(self._text, markup=False)
+                yield Static(shown(self._text), markup=False)
             yield Static("\n esc  back", classes="keys", markup=False)
 
     async def action_leave(self) -> None:

@@ -26,6 +26,7 @@ from producer.inbox_options import upload_options
 from tests.integration.e2e.conftest import Command, Simulation, configure
 from tests.integration.e2e.test_fleet import values_of
 from tests.samples import chat_line, provider, route
+from worker.cli import run as run_here
 from worker.providers import Call, Reply, adapter_for
 from worker.transport import Transport
 
@@ -105,6 +106,30 @@ def test_a_line_cannot_name_a_file(line: Command) -> None:
     after = {path for path in line.folder.parent.rglob("*") if "answers" not in path.parts}
     assert len(rows) == 3
     assert {path.name for path in after - before} <= {"in.jsonl"}
+
+
+def test_a_name_cannot_drive_the_terminal(
+    line: Command, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An id, a model or a file's name may retitle, clear or type into the terminal of whoever looks at it."""
+    evil = "\x1b]0;mine\x07\x1b[2J\x9b31m\u202e"
+    monkeypatch.chdir(line.folder)
+    monkeypatch.setenv("SIM_KEY", line.env["SIM_KEY"])
+    (line.folder / f"{evil}.jsonl").write_text(
+        request(evil) + "\n" + request("b").replace('"m"', json.dumps("m" + evil))
+    )
+    (line.folder / "bad.jsonl").write_text(request(evil).replace('"m"', json.dumps("x/" + evil)) + "\n")
+    assert run_here(["submit", f"{evil}.jsonl"]) == 0
+    batch = json.loads(capfd.readouterr().out)["id"]
+    for verb in (
+        ["submit", "bad.jsonl"], ["submit", evil], ["estimate", f"{evil}.jsonl"], ["estimate", "bad.jsonl"], ["status"],
+        ["status", evil], ["why", batch], ["show", batch, "1"], ["show", batch, evil], ["top", "--once"], ["top", "--json"],
+        ["prices", "m" + evil], ["providers"], ["limits"], ["verify", evil], ["results", batch, "-o", evil],
+    ):  # fmt: skip
+        run_here(verb)
+        said = "".join(capfd.readouterr())
+        assert said, verb
+        assert {sign for sign in said if sign in evil and not sign.isprintable()} == set(), (verb, said)
 
 
 @pytest.mark.parametrize("wire", ["openai", "anthropic", "gemini", "vertex", "bedrock"])
