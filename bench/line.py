@@ -85,7 +85,10 @@ def main() -> None:
     tables: list[str] = []
     try:
         for name in [one for one in FIGURES if one in chosen.only]:
-            found = FIGURES[name](stage)
+            try:
+                found = FIGURES[name](stage)
+            except RuntimeError as error:
+                found = [f"## {name}", "", f"Not measured: {str(error).strip().rpartition(chr(10))[2]}", ""]
             print("\n".join(found), flush=True)
             tables += found
             if to is not None:  # after each figure, so that a run that is broken off leaves those it has
