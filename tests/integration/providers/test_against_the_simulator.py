@@ -116,7 +116,7 @@ async def test_a_tool_is_called_over_any_wire(
     json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"])
 
 
-@pytest.mark.parametrize("wire", ["openai", "gemini"])
+@pytest.mark.parametrize("wire", ["openai", "gemini", "vertex"])
 @pytest.mark.parametrize("text", ["alpha", ["alpha", "beta"]])
 async def test_embeddings_over_the_wires_that_have_them(
     simulator: Simulator, transport: Transport, wire: str, text: Any
@@ -124,6 +124,8 @@ async def test_embeddings_over_the_wires_that_have_them(
     result = await exchange(simulator, transport, wire, line(Form.EMBEDDINGS, {"model": "small", "input": text}))
     assert isinstance(result, Answer), result
     judge_answer(Form.EMBEDDINGS, json.loads(result.body))
+    assert result.usage is not None
+    assert result.usage.input_tokens == alpha(simulator)["usage"]["input_tokens"]
 
 
 @pytest.mark.parametrize("wire", BASES)

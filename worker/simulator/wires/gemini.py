@@ -17,7 +17,7 @@ from worker.simulator.reading import chosen_tool, count, last_text, require_list
 from worker.simulator.talk import Ask, Choice, Draft, Finish, Invalid, Spent, Tool
 from worker.simulator.wires.base import Refusal, Trouble, Wire, Written, pieces_of
 
-__all__ = ["BatchEmbed", "Embed", "Generate", "GenerateArray", "GenerateStream"]
+__all__ = ["BatchEmbed", "Embed", "Generate", "GenerateArray", "GenerateStream", "Predict"]
 
 _TYPE: Final = "type.googleapis.com/google.rpc."
 _QUOTA: Final[Mapping[Scope, str]] = {
@@ -163,6 +163,27 @@ class BatchEmbed(_Gemini):
         del ask
         usage = {"promptTokenCount": draft.spent.input_tokens}
         return orjson.dumps({"embeddings": [{"values": v} for v in draft.vectors], "usageMetadata": usage})
+
+
+class Predict(_Gemini):
+    """Vertex's way to embed: instances in, predictions out, the tokens beside each."""
+
+    endpoint = "predict"
+
+    def read(self, body: Mapping[str, Any], model: str | None) -> Ask:
+        instances = [one for one in require_list(body, "instances") if isinstance(one, dict)]
+        texts = tuple(str(one.get("content") or " ") for one in instances)
+        dimensions = count(body.get("parameters") or {}, "outputDimensionality")
+        return Ask(model or "", "", weigh(list(texts)), texts=texts, dimensions=dimensions)
+
+    def write(self, ask: Ask, draft: Draft) -> bytes:
+        del ask
+        counts = [draft.spent.input_tokens] + [0] * len(draft.vectors)  # the whole stands beside the first
+        predictions = [
+            {"embeddings": {"values": vector, "statistics": {"token_count": tokens, "truncated": False}}}
+            for vector, tokens in zip(draft.vectors, counts, strict=False)
+        ]
+        return orjson.dumps({"predictions": predictions})
 
 
 def _either(mapping: Mapping[str, Any], *names: str) -> Any:

@@ -16,7 +16,7 @@ from worker.simulator.wires.anthropic import Messages
 from worker.simulator.wires.base import Wire
 from worker.simulator.wires.bedrock import Converse, ConverseStream
 from worker.simulator.wires.chat import Chat
-from worker.simulator.wires.gemini import BatchEmbed, Embed, Generate, GenerateArray, GenerateStream
+from worker.simulator.wires.gemini import BatchEmbed, Embed, Generate, GenerateArray, GenerateStream, Predict
 from worker.simulator.wires.openai import Completions, Embeddings
 from worker.simulator.wires.responses import Responses
 
@@ -40,6 +40,7 @@ _ENDS: Final[tuple[tuple[str, Wire], ...]] = (
 )
 _VERBS: Final[dict[str, Wire]] = {
     "generateContent": Generate(), "embedContent": Embed(), "batchEmbedContents": BatchEmbed(),
+    "predict": Predict(),
 }  # fmt: skip
 _STREAM, _ARRAY = GenerateStream(), GenerateArray()
 _CONVERSE: Final[dict[str, Wire]] = {"converse": Converse(), "converse-stream": ConverseStream()}
