@@ -193,7 +193,6 @@ class WorkerSettings(_Section):
     job_timeout_s: Seconds = Field(86400.0, description="one shard's longest life")
     lease_s: Annotated[float, Field(ge=1)] = Field(15.0, description="a dead worker's shard is taken up after this")
     grace_s: Annotated[float, Field(ge=0)] = Field(60.0, description="how long answers may land after SIGTERM")
-    open_shards: Count = Field(64, description="shards open at once per process")
     poll_s: Seconds = Field(0.1, description="how often the queue is looked at")
     trace_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the lines whose spans go to OpenTelemetry; needs the extra otel"

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -53,16 +54,18 @@ async def test_never_half_a_batch(tmp_path: Path) -> None:
         source.write_bytes(b"".join(orjson.dumps(scene.line(n)) + b"\n" for n in range(1, LINES + 1)))
         took_s = await asyncio.to_thread(_whole, context, settings, str(source))
         dice = random.Random(11)
+        keys: list[str] = []
         killed = 0
-        for point in range(POINTS):
-            after_s = dice.uniform(0.0, took_s)
-            killed += await asyncio.to_thread(_cut_off, context, settings, str(source), f"key-{point}", after_s)
-        assert killed > POINTS // 2, "most of them died before they were done"
-        await _all_complete(scene, settings, str(source))
+        while killed < POINTS:  # who was done before the kill shows nothing
+            keys.append(f"key-{len(keys)}")
+            killed += await asyncio.to_thread(
+                _cut_off, context, settings, str(source), keys[-1], dice.uniform(0.0, took_s)
+            )
+        await _all_complete(scene, settings, str(source), keys)
 
 
 def _whole(context: ForkServerContext, settings: Settings, source: str) -> float:
-    """How long a submit takes when nobody kills it."""
+    """How long a submit takes when nobody kills it, the middle of three."""
     times = []
     for n in range(3):
         here, there = context.Pipe()
@@ -73,7 +76,7 @@ def _whole(context: ForkServerContext, settings: Settings, source: str) -> float
         here.recv()
         times.append(time.monotonic() - began_s)
         process.join()
-    return max(times)
+    return sorted(times)[1]
 
 
 def _cut_off(context: ForkServerContext, settings: Settings, source: str, key: str, after_s: float) -> bool:
@@ -87,10 +90,9 @@ def _cut_off(context: ForkServerContext, settings: Settings, source: str, key: s
     return not here.poll()
 
 
-async def _all_complete(scene: Scene, settings: Settings, source: str) -> None:
+async def _all_complete(scene: Scene, settings: Settings, source: str, keys: Sequence[str]) -> None:
     await scene.start()
     redis = open_redis(scene.redis.url)
-    keys = [f"key-{point}" for point in range(POINTS)]
     async with asyncio.timeout(120):
         documents = await asyncio.gather(
             *(submit(source, scene.store, redis, settings, idempotency_key=key) for key in keys)
@@ -100,7 +102,7 @@ async def _all_complete(scene: Scene, settings: Settings, source: str) -> None:
         assert (manifest["counts"]["total"], len(answered), failed) == (LINES, LINES, [])
     stored = {stat.key.split("/")[1] async for stat in scene.store.list("batches/") if stat.key.endswith("/batch.json")}
     assert stored >= {document.id for document in documents}
-    assert len(stored) == POINTS + 3, "a key that was given twice made two batches"
+    assert len(stored) == len(keys) + 3, "a key that was given twice made two batches"
     for batch_id in stored:
         await scene.results(batch_id, within_s=120)
     assert scene.calls == LINES * len(stored)
