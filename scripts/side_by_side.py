@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["side_by_side"]
+__all__ = ["COLUMNS", "SECTION", "side_by_side"]
 
-_SECTION = "## CPU for each request"
-_COLUMNS = ("client", "CPU ms a request", "× ours")
+SECTION = "## CPU for each request"
+COLUMNS = ("client", "CPU ms a request", "× ours")
 _NAMES = {"ours": "**bucketline**", "bare loop": "a bare loop of aiohttp, which keeps nothing"}
 _NOTHING = "`make bench` measures it on your machine, beside a bare loop and other clients."
 _TOLD = (
@@ -26,10 +26,10 @@ def side_by_side(results: str | None) -> str:
     if results is None:
         return _NOTHING
     head, *rows = _table(results)
-    at = [head.index(column) for column in _COLUMNS]
+    at = [head.index(column) for column in COLUMNS]
     where = head.index("connections")
     connections = rows[0][where]
-    lines = [_TOLD.format(connections=connections), "", _row(_COLUMNS), "|" + " --- |" * len(_COLUMNS)]
+    lines = [_TOLD.format(connections=connections), "", _row(COLUMNS), "|" + " --- |" * len(COLUMNS)]
     for row in rows:
         if row[where] == connections:
             cells = [row[column] for column in at]
@@ -43,8 +43,8 @@ def _row(cells: Iterator[str] | list[str] | tuple[str, ...]) -> str:
 
 def _table(results: str) -> list[list[str]]:
     """The section's first table: its head and its rows, as cells."""
-    _, found, section = results.partition(_SECTION)
+    _, found, section = results.partition(SECTION)
     rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
     if not found or len(rows) < 3:
-        raise ValueError(f"bench/results.md has no table under {_SECTION!r}; run `make bench`.")
+        raise ValueError(f"bench/results.md has no table under {SECTION!r}; run `make bench`.")
     return [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in (rows[0], *rows[2:])]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.side_by_side import side_by_side
+from scripts.side_by_side import COLUMNS, SECTION, side_by_side
+from tests.docs.test_links import ROOT
 
 RESULTS = """\
 # Measured
@@ -48,3 +49,10 @@ def test_a_file_without_the_table_is_a_sentence() -> None:
     """A benchmark that was renamed must not empty the README in silence."""
     with pytest.raises(ValueError, match="make bench"):
         side_by_side("# Measured\n")
+
+
+def test_the_table_is_one_that_the_benchmark_writes() -> None:
+    """Were its heading or its columns renamed there, the README could not be made anew."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bench").glob("*.py"))
+    assert SECTION.removeprefix("## ") in sources
+    assert all(f'"{column}"' in sources for column in (*COLUMNS, "connections"))
