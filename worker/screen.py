@@ -65,6 +65,9 @@ def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
         f"of {counts.total:,} lines; {counts.attempts:,} calls, {counts.retries:,} of them retries, "
         f"{counts.fallbacks:,} fallbacks."
     )
+    if manifest.errors:
+        codes = ", ".join(f"{count:,} {code}" for code, count in manifest.errors.items())
+        console.print(f"Not answered: {shown(codes)}. errors.jsonl says of each line why.", markup=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in (
         ("route", "left"),

@@ -35,3 +35,15 @@ def test_a_run_that_waits_for_a_person_says_so_and_goes_on_with_the_right_key(
     assert "sk-wrong" not in said.read_text()
     command.env["SIM_KEY"] = next(iter(simulation.addresses.values()))["keys"]["main"]
     command.run("run", "in.jsonl", "-o", "out", "--resume")
+
+
+def test_a_run_that_fails_says_why_and_where_to_read_on(command: Command, simulate: Callable[..., Simulation]) -> None:
+    """A screen of noughts alone would send a newcomer looking for a bug."""
+    configure(command.folder, simulate("--providers", "1"))
+    command.env["SIM_KEY"] = "sk-wrong"
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    (command.folder / "in.jsonl").write_text(json.dumps(row) + "\n")
+    said = command.run("run", "in.jsonl", "-o", "out", "--on-quota", "fail", code=1).stderr
+    (failed,) = map(json.loads, (command.folder / "out" / "errors.jsonl").read_text().splitlines())
+    assert f"Not answered: 1 {failed['error']['code']}. errors.jsonl says" in said
