@@ -86,14 +86,14 @@ class LineWorker(Worker):
 
     def _is_due(self, now_s: float) -> bool:
         """Quick while there is work and room for more, and when the bell rings; else slow, and slower where it would."""
-        runner = self._engine.runner
-        if runner.open:
-            self._worked_s = now_s
+        runner, rung = self._engine.runner, self._bell.take()
+        if runner.open or rung:
+            self._worked_s = now_s  # who came too late for the first shards looks on for a while: there are more
         if runner.room_lines > 0 and now_s - self._worked_s < _QUIET_AFTER_S:
             rounds = 1
         else:
             rounds = _RARELY if self._bell.listens and not runner.open else _SLOWER
-        if not self._bell.take() and now_s - self._looked_s < (rounds - 0.5) * self.poll_delay_s:
+        if not rung and now_s - self._looked_s < (rounds - 0.5) * self.poll_delay_s:
             return False
         self._looked_s = now_s
         return True
