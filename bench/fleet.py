@@ -80,14 +80,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(workers: int, allowed: int, latency_s: float, lines: int) -> Iterator[Stage]:
-    """So many whole workers on an account that allows so many calls in flight."""
+def stage(workers: int, allowed: int, own: int, latency_s: float, lines: int) -> Iterator[Stage]:
+    """So many whole workers, each for ``own`` calls in flight at most, on an account that allows so many in all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = write_input(folder / "in.jsonl", lines)
         with slow_provider(latency_s=latency_s) as base_url, EmbeddedRedis(folder) as redis:
             os.environ["BENCH_KEY"] = "sk-bench"
-            line = Line(folder, redis, base_url, 400)
+            line = Line(folder, redis, base_url, own)
             line.config.write_text(
                 line.config.read_text().replace("rpm = 60000000\n", f"rpm = 60000000\nconcurrency = {allowed}\n")
             )
@@ -105,7 +105,8 @@ def stage(workers: int, allowed: int, latency_s: float, lines: int) -> Iterator[
 
 
 def fill(workers: int = 12, allowed: int = 1200) -> list[Shown]:
-    with stage(workers, allowed, latency_s=8.0, lines=4000) as fleet:
+    # Each worker has places for little more than its share: all twelve are needed.
+    with stage(workers, allowed, allowed * 11 // 10 // workers, latency_s=8.0, lines=8000) as fleet:
         began_s = fleet.submit()
         took_s = fleet.until(allowed, within_s=30.0) - began_s
         what = f"{workers} workers, from submit to {allowed:,} calls in flight"
@@ -113,7 +114,7 @@ def fill(workers: int = 12, allowed: int = 1200) -> list[Shown]:
 
 
 def death(watch_s: float, workers: int = 4, allowed: int = 400) -> list[Shown]:
-    with stage(workers, allowed, latency_s=4.0, lines=4000 + round(200 * watch_s)) as fleet:
+    with stage(workers, allowed, allowed, latency_s=4.0, lines=4000 + round(200 * watch_s)) as fleet:
         fleet.submit()
         fleet.until(allowed * 39 // 40, within_s=30.0)
         before = fleet.use(watch_s, allowed)
