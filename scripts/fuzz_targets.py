@@ -2,7 +2,8 @@
 
 Comes in: any bytes. Goes out: nothing, or an exception where a promise is broken. ``split`` is the cutter of records,
 against a model of five lines; ``request`` a line and a splice of its body; ``headers`` what a provider says of its limits and
-of waiting; ``reply`` any body to every adapter. Run by ``scripts.fuzz``, and with their seeds by a test.
+of waiting; ``reply`` any body to every adapter, ``stream`` any stream of events. Run by ``scripts.fuzz``, and with their seeds
+by a test.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any
 import orjson
 from multidict import CIMultiDict
 
+from bucketline.failure import Failure
 from bucketline.jsonl import BOM, Splitter
 from bucketline.request import Fault, Form, Request, read_request
 from bucketline.splice import splice
 from tests.samples import chat_line, route
 from worker.limiter.ratelimits import read_limits
-from worker.providers import Reply, adapter_for
+from worker.providers import Answer, Reply, adapter_for
 from worker.providers.delays import retry_after_s
 
 WIRES = ("openai", "anthropic", "gemini", "vertex", "bedrock")
@@ -99,9 +101,17 @@ def reply(data: bytes) -> None:
     assert whole.body is data
 
 
+def stream(data: bytes) -> None:
+    """Any stream, whole or torn, is an answer or a failure, to every adapter."""
+    for wire in WIRES:
+        kind = "application/vnd.amazon.eventstream" if wire == "bedrock" else "text/event-stream"
+        read = adapter_for(wire).read(Reply(200, CIMultiDict({"content-type": kind}), data), chat_line(), ROUTES[wire])
+        assert isinstance(read, Answer | Failure)
+
+
 ROUTES = {wire: route(wire, "m", region="eu-west-1", project="p") for wire in WIRES}
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "split": split, "request": request, "headers": headers, "reply": reply,
+    "split": split, "request": request, "headers": headers, "reply": reply, "stream": stream,
 }  # fmt: skip
 SEEDS = {
     "split": [b"\x03{}\n\n{1}\r\n", b"\x01" + BOM + b"a\n"],
@@ -115,5 +125,17 @@ SEEDS = {
     "reply": [
         b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}',
         b'{"error":{}}',
+    ],
+    "stream": [
+        (
+            b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+            b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\ndata: [DONE]\n\n'
+        ),
+        (
+            b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":1}}}\n\n'
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}\n\n'
+            b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        ),
+        b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}\r\n\r\n',
     ],
 }
