@@ -180,6 +180,10 @@ class Progress:
         }
 
 
+#: states in which a pause holds anything up
+_PAUSABLE = frozenset({State.VALIDATING, State.IN_PROGRESS})
+
+
 def progress_from(batch_id: str, raw: Mapping[bytes, bytes]) -> Progress | None:
     """What a batch's hash in Redis says; None where there is none."""
     if not raw.get(b"state"):
@@ -192,10 +196,11 @@ def progress_from(batch_id: str, raw: Mapping[bytes, bytes]) -> Progress | None:
         return float(raw[name]) if raw.get(name) else None
 
     reason = raw.get(b"reason")
+    state = State(raw[b"state"].decode())
     return Progress(
         id=batch_id,
         source=raw.get(b"source", b"").decode(),
-        state=State(raw[b"state"].decode()),
+        state=state,
         counts=Counts(number(b"total"), number(b"completed"), number(b"failed"), number(b"cancelled")),
         nanousd=number(b"nanousd"),
         unpriced=number(b"unpriced") > 0,
@@ -203,7 +208,7 @@ def progress_from(batch_id: str, raw: Mapping[bytes, bytes]) -> Progress | None:
         created_s=moment(b"created_s") or 0.0,
         finished_s=moment(b"finished_s"),
         reason=reason.decode() if reason else None,
-        paused=raw.get(b"paused") == b"1",
+        paused=raw.get(b"paused") == b"1" and state in _PAUSABLE,
         deadline_s=moment(b"deadline_s"),
         attempts=number(b"attempts"),
         waiting_shards=number(b"shards_left"),

@@ -22,10 +22,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from bucketline.errors import ConfigError, ServiceUnavailable
 from bucketline.queue import decode_job, encode_job
 
-__all__ = ["connect_redis", "open_redis", "safe_address"]
+__all__ = ["configured", "connect_redis", "open_redis", "safe_address"]
 
 _CHECK = "ssl_check_hostname"
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+
+
+def configured(url: str | None) -> str:
+    """The address that the configuration gives. Raises ConfigError where it gives none."""
+    if not url:
+        raise ConfigError("No Redis is configured; set redis_url in bucketline.toml, or BUCKETLINE_REDIS_URL.")
+    return url
 
 
 def safe_address(url: str) -> str:

@@ -107,11 +107,9 @@ class Producer:
     async def redis(self) -> ArqRedis:
         """The connection. Raises ConfigError where none is configured, ServiceUnavailable where none answers."""
         if self._redis is None:
-            from bucketline.connect import connect_redis
+            from bucketline.connect import configured, connect_redis
 
-            if not self.settings.redis_url:
-                raise ConfigError("No Redis is configured; set redis_url in bucketline.toml, or BUCKETLINE_REDIS_URL.")
-            self._redis = await connect_redis(self.settings.redis_url)
+            self._redis = await connect_redis(configured(self.settings.redis_url))
         return self._redis
 
     async def ledger(self) -> Ledger:

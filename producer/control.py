@@ -29,18 +29,18 @@ async def cancel(batch_id: str, ledger: Ledger, store: Store, *, keep_in_flight:
 
 
 async def pause(batch_id: str, ledger: Ledger, store: Store) -> None:
-    """Send no new calls of a batch until it is resumed. Raises UsageError when it is over."""
+    """Send no new calls of a batch until it is resumed. Raises UsageError when it is over, or about to be."""
     await _set_paused(batch_id, ledger, store, paused=True)
 
 
 async def resume(batch_id: str, ledger: Ledger, store: Store) -> None:
-    """Let a paused batch go on. Raises UsageError when it is over."""
+    """Let a paused batch go on. Raises UsageError when it is over, or about to be."""
     await _set_paused(batch_id, ledger, store, paused=False)
 
 
 async def _set_paused(batch_id: str, ledger: Ledger, store: Store, *, paused: bool) -> None:
     progress = await _open(batch_id, ledger, store)
-    if progress.state in TERMINAL:
+    if progress.state in TERMINAL or progress.state in (State.CANCELLING, State.FINALIZING):
         raise UsageError(f"{batch_id} is {progress.state}; there is nothing left to {'pause' if paused else 'resume'}.")
     await _order(store, batch_id, paused=paused)
     await ledger.set_field(batch_id, paused="1" if paused else "0")

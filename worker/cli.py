@@ -123,6 +123,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command; the exit code. No exception leaves it but with ``BUCKETLINE_DEBUG``."""
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()  # Python's own flush, at its end, would complain of a reader that has gone
+    except BrokenPipeError:
+        _say_no_more()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     debug = bool(os.environ.get("BUCKETLINE_DEBUG"))
     try:
         build_app()(args=_config_first(arguments), prog_name="bucketline", standalone_mode=True)
@@ -139,8 +148,7 @@ def run(arguments: list[str]) -> int:
             _print_faults(error.faults)
         return error.exit_code
     except BrokenPipeError:
-        # whoever read our output has gone; nothing more can be said to them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         return 1
     except Exception as error:
         if debug:
@@ -150,6 +158,11 @@ def run(arguments: list[str]) -> int:
         )
         return _INTERNAL
     return 0
+
+
+def _say_no_more() -> None:
+    """Whoever read our output has gone (``| head``): what is left of it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_faults(faults: Sequence[str]) -> None:

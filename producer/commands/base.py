@@ -18,6 +18,7 @@ from bucketline.shown import shown
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from producer.client import Producer
 
@@ -66,19 +67,40 @@ def say(text: str) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str | RenderableType]], *, right: frozenset[str] = frozenset()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | RenderableType]],
+    *,
+    right: frozenset[str] = frozenset(),
+    spare: Sequence[str] = (),
 ) -> None:
-    """A table on standard output; as wide as its content where output is no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """A table on standard output; as wide as its content where output is no terminal.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, column in enumerate(columns):
-        last = position == len(columns) - 1
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
-    for row in rows:
-        table.add_row(*(shown(cell) if isinstance(cell, str) else cell for cell in row))
+    On a terminal without room for all of it, ``spare`` columns are left out, the first of them first; then cells fold.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
     width = None if sys.stdout.isatty() else 100_000  # whoever reads a pipe wants a row on one line
     console = Console(highlight=False, markup=False, emoji=False, width=width)
+    wanted, table = list(spare), _table(columns, rows, right)
+    while wanted and Measurement.get(console, console.options.update(max_width=100_000), table).maximum > console.width:
+        place = columns.index(wanted.pop(0))
+        columns, rows = _without(place, columns), [_without(place, row) for row in rows]
+        table = _table(columns, rows, right)
     console.print(table, crop=False, soft_wrap=width is not None)
+
+
+def _without(place: int, cells: Sequence[T]) -> list[T]:
+    return [*cells[:place], *cells[place + 1 :]]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str | RenderableType]], right: frozenset[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(shown(cell) if isinstance(cell, str) else cell for cell in row))
+    return table

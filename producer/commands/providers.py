@@ -81,7 +81,7 @@ def _print(found: list[Offer]) -> None:
                 short_count(offer.context_tokens) if offer.context_tokens else "–",
             ]
         )
-    print_table(columns, rows, right=frozenset(columns[3:]))
+    print_table(columns, rows, right=frozenset(columns[3:]), spare=("context", "region", "p95", "calls", "tokens/s"))
 
 
 def _seconds(value_s: float | None) -> str:

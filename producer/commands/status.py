@@ -76,7 +76,7 @@ def show(found: list[Progress], pace: Mapping[str, Going] | None = None) -> None
             ]
         )
     columns = ["batch", "status", "done", "answered", "failed", "cost", "left", "created (UTC)", "source"]
-    print_table(columns, rows, right=frozenset(columns[2:7]))
+    print_table(columns, rows, right=frozenset(columns[2:7]), spare=("created (UTC)", "source", "left", "failed"))
 
 
 def show_estimates(learnt: Mapping[str, Learnt]) -> None:

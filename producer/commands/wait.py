@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     def wait(
         context: typer.Context,
         batch_id: BatchId,
-        timeout_s: Annotated[float | None, typer.Option("--timeout", help="seconds; then exit with 3")] = None,
+        timeout_s: Annotated[float | None, typer.Option("--timeout", min=0, help="seconds; then exit with 3")] = None,
         json: JsonFlag = False,
     ) -> None:
         """Wait for a batch's end; exits with 0 when all lines were answered, with 1 when some were not."""

@@ -90,7 +90,7 @@ def _batches(snapshot: Snapshot) -> View:
 
 def _batch(batch: Progress, snapshot: Snapshot) -> Row:
     counts, rate = batch.counts, snapshot.lines_per_s(batch.id)
-    word, style = ("paused", "yellow") if batch.paused and batch.state not in TERMINAL else _STATES[batch.state]
+    word, style = ("paused", "yellow") if batch.paused else _STATES[batch.state]
     left = None if batch.state in TERMINAL else left_s(batch, snapshot, rate)
     unknown = "?" if batch.unpriced else ""
     failed = counts.failed + counts.cancelled

@@ -6,18 +6,18 @@ within a second, and until they are taken back.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from producer.commands.base import JsonFlag, note, print_json, print_table
+from producer.commands.base import JsonFlag, note, print_json, print_table, with_producer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from bucketline.learnt import Learnt
+    from producer.client import Producer
     from worker.limiter.scopes import ScopeState
 
 __all__ = ["register"]
@@ -73,16 +73,20 @@ def _register_set(limits: typer.Typer) -> None:
         concurrency: Annotated[str | None, typer.Option(metavar="N", help=_FIGURE_HELP)] = None,
     ) -> None:
         """Change a scope's limits on all workers, within a second and across restarts."""
+        from bucketline import keys
         from worker.limiter.scopes import set_figures
 
         said = {"rpm": rpm, "tpm": tpm, "input_tpm": input_tpm, "output_tpm": output_tpm}
         said |= {"rpd": rpd, "tpd": tpd, "concurrency": concurrency}
         figures = _figures(said)
 
-        async def change(redis: Redis) -> None:
+        async def change(redis: Redis) -> bool:
+            known = bool(await redis.sismember(keys.SCOPES, scope))  # type: ignore[misc]
             await set_figures(redis, scope, figures)
+            return known
 
-        _with_redis(context, change)
+        if not _with_redis(context, change):
+            note(f"No worker has used a scope {scope} yet; `bucketline limits` lists those that are in use.")
         note(f"{scope}: " + ", ".join(f"{name} {_OFF if n is None else f'{n:,}'}" for name, n in figures.items()))
 
 
@@ -107,23 +111,10 @@ def _figures(said: dict[str, str | None]) -> dict[str, int | None]:
 
 
 def _with_redis(context: typer.Context, use: Callable[[Redis], Awaitable[T]]) -> T:
-    from bucketline.connect import connect_redis
-    from bucketline.errors import ConfigError
-    from bucketline.settings import load_settings
+    async def connected(producer: Producer) -> T:
+        return await use(await producer.redis())
 
-    settings = load_settings(context.obj.config)
-    if not settings.redis_url:
-        raise ConfigError("No redis_url is configured; set it in bucketline.toml or BUCKETLINE_REDIS_URL.")
-    url = settings.redis_url
-
-    async def once() -> T:
-        redis = await connect_redis(url)
-        try:
-            return await use(redis)
-        finally:
-            await redis.aclose()
-
-    return asyncio.run(once())
+    return with_producer(context, connected)
 
 
 def _document(scope: ScopeState) -> dict[str, Any]:

@@ -43,15 +43,13 @@ def register(app: typer.Typer) -> None:
 
 
 async def _watch(config: str | None, port: int) -> None:
-    from bucketline.connect import open_redis
-    from bucketline.errors import ConfigError
+    from bucketline.connect import configured, open_redis
     from bucketline.settings import load_settings
 
     settings = load_settings(config)
-    if not settings.redis_url:
-        raise ConfigError("No Redis is configured; set redis_url in bucketline.toml, or BUCKETLINE_REDIS_URL.")
+    redis = open_redis(configured(settings.redis_url))
     stop = stop_on_signals()
-    async with contextlib.aclosing(open_redis(settings.redis_url)) as redis, serve_fleet(port, redis, settings):
+    async with contextlib.aclosing(redis), serve_fleet(port, redis, settings):
         await stop.wait()
 
 

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from bucketline import keys
 from bucketline.batch import BatchDocument, State
 from bucketline.catalog import Limits as LimitsOfOurs
+from bucketline.errors import UsageError
 from bucketline.layout import batch_document
 from bucketline.sign import BatchSign, Sign, write_sign
 from producer.cause import CauseKind
@@ -153,7 +154,9 @@ async def test_the_worker_has_no_more_places(redis_url: str, tmp_path: Path) -> 
     async with running(redis_url, tmp_path, worker={"concurrency": 1}, simulated=SLOW) as line:
         batch = await line.submit(5)
         cause = await line.cause(batch.id, "places")
-        assert cause.sentence.startswith("Every place of 1 worker (1 in all) is taken by a call in flight; 4 lines wait for one")
+        assert cause.sentence.startswith(
+            "Every place of 1 worker (1 in all) is taken by a call in flight; 4 lines wait for one"
+        )
 
 
 async def test_the_answers_have_nowhere_to_go(redis_url: str, tmp_path: Path) -> None:
@@ -198,6 +201,18 @@ async def test_it_is_being_cancelled(redis_url: str, tmp_path: Path) -> None:
         await line.producer.cancel(batch, keep_in_flight=True)
         cause = await line.cause(batch.id, "cancelling")
         assert cause.sentence == "It is being cancelled; 4 calls may still land."
+
+
+async def test_a_pause_hides_no_cancellation(redis_url: str, tmp_path: Path) -> None:
+    """Else `status` would say for good that the batch is paused, and a resume would be waited for."""
+    async with running(redis_url, tmp_path, works=False) as line:
+        batch = await line.submit(4)
+        await line.producer.pause(batch)
+        await line.producer.cancel(batch)
+        assert kinds(await line.causes(batch.id))[0] == "cancelling"
+        assert not (await line.producer.status(batch)).paused
+        with pytest.raises(UsageError, match="is cancelling; there is nothing left to pause"):
+            await line.producer.pause(batch)
 
 
 async def test_its_results_are_being_merged(redis_url: str, tmp_path: Path) -> None:
