@@ -64,3 +64,15 @@ def test_every_target_is_phony_but_those_that_are_files() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     phony = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split())
     assert phony == TARGETS
+
+
+def test_the_rooms_of_the_worker_are_where_the_page_says() -> None:
+    """Sixty files in one folder want a plan; a few that are newer than it may be missing, none may be gone."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    plan = text.partition("## Where a file of `worker/` stands")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+)`", plan)
+    rooms = {path.stem for path in (ROOT / "worker").glob("[!_]*.py")}
+    folders = {f"{path.parent.name}/" for path in (ROOT / "worker").glob("*/__init__.py")}
+    assert set(named) - rooms - folders == set()
+    assert len(named) == len(set(named))
+    assert len(rooms & set(named)) >= 0.9 * len(rooms)
