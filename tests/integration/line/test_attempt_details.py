@@ -36,7 +36,7 @@ async def run(folder: Path, server: Answering, lines: list[str], **options: Any)
             "providers": {
                 "gateway": {"preset": "llmapi", "base_url": f"{server.url}/gateway", "api_key_env": "NO_KEY"},
                 "claude": {"wire": "anthropic", "base_url": server.url, "idempotency_header": "Idempotency-Key"},
-                "plain": {"base_url": f"{server.url}/plain"},
+                "plain": {"base_url": f"{server.url}/plain", "headers": {"X-Team": "maps", "Authorization": "Own t"}},
             },
             "models": {
                 "claude": {"routes": [{"provider": "claude", "model": "claude-x"}]},
@@ -70,6 +70,18 @@ async def test_what_every_route_refuses_ends_at_submit_and_the_others_take_what_
     assert found["b"]["bucketline"]["provider"] == "plain"
     assert [call.path for call in server.calls] == ["/plain/chat/completions"]
     assert json.loads(server.calls[0].body)["seed"] == 1
+
+
+async def test_headers_of_a_provider_go_with_its_calls_and_with_no_others(tmp_path: Path, monkeypatch: Any) -> None:
+    """Gateways tell teams apart by them; another provider must not see what was meant for one."""
+    monkeypatch.setenv("NO_KEY", "k")
+    refused = (404, {}, {"error": {"message": "no such model", "type": "x", "code": "model_not_found"}})
+    async with answering(lambda call: refused if "gateway" in call.path else (200, {}, COMPLETION)) as server:
+        await run(tmp_path, server, [line("a", "both")])
+    gateway, plain = (call.headers for call in server.calls)
+    assert (plain["x-team"], plain["authorization"]) == ("maps", "Own t")
+    assert "x-team" not in gateway
+    assert gateway["authorization"] == "Bearer k"
 
 
 async def test_each_call_names_itself_to_the_provider(tmp_path: Path) -> None:

@@ -94,8 +94,10 @@ async def a_proxy(*, refuses: int | None = None) -> AsyncIterator[tuple[str, lis
         yield url.removesuffix("/v1"), asked
 
 
-async def send(transport: Transport, url: str, provider: Provider, **headers: str) -> Reply | Failure:
-    return await transport.send(Call(url, headers, b"{}"), provider, WALL_S)
+async def send(
+    transport: Transport, url: str, provider: Provider, *, stream: bool = False, **headers: str
+) -> Reply | Failure:
+    return await transport.send(Call(url, headers, b"{}", stream=stream), provider, WALL_S)
 
 
 async def test_a_call_goes_through_the_proxy_of_its_provider_and_no_other(transport: Transport) -> None:
@@ -171,8 +173,12 @@ async def test_a_certificate_that_nobody_known_signed_is_refused_before_anything
 PACKERS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress, "zstd": zstandard.compress}
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("encoding", PACKERS)
-async def test_an_answer_packed_in_any_way_that_we_offer_is_unpacked(transport: Transport, encoding: str) -> None:
+async def test_an_answer_packed_in_any_way_that_we_offer_is_unpacked(
+    transport: Transport, encoding: str, stream: bool
+) -> None:
+    """Plain calls and streams go two ways through the client; both unpack."""
     body = b'{"a": "' + b"word " * 50_000 + b'"}'
     packed = PACKERS[encoding](body)
     assert encoding in ACCEPT_ENCODING.split(", ")
@@ -187,13 +193,16 @@ async def test_an_answer_packed_in_any_way_that_we_offer_is_unpacked(transport: 
         await writer.drain()
 
     async with a_server(packs) as url:
-        reply = await send(transport, url, PROVIDER)
+        reply = await send(transport, url, PROVIDER, stream=stream)
     assert isinstance(reply, Reply)
     assert reply.body == body
 
 
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("encoding", PACKERS)
-async def test_a_packed_answer_that_is_cut_or_bitten_is_no_answer(transport: Transport, encoding: str) -> None:
+async def test_a_packed_answer_that_is_cut_or_bitten_is_no_answer(
+    transport: Transport, encoding: str, stream: bool
+) -> None:
     packed = PACKERS[encoding](b'{"a": "' + bytes(range(32, 127)) * 400 + b'"}')
 
     async def bites(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,7 +213,7 @@ async def test_a_packed_answer_that_is_cut_or_bitten_is_no_answer(transport: Tra
         await writer.drain()
 
     async with a_server(bites) as url:
-        result = await send(transport, url, PROVIDER)
+        result = await send(transport, url, PROVIDER, stream=stream)
     if isinstance(result, Reply):  # what could be unpacked of it; then the reader is who sees that it is no answer
         result = adapter_for("openai").read(result, chat_line(), route())
     assert isinstance(result, Failure)
