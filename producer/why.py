@@ -14,7 +14,7 @@ from bucketline.batch import TERMINAL, Progress, State
 from bucketline.circuit import Circuit
 from bucketline.failure import TABLE, Kind
 from bucketline.figures import clock, percent, seconds_in_words
-from bucketline.gauge import Gauge
+from bucketline.gauge import Gauge, Limit
 from bucketline.money import usd
 from bucketline.sign import Hold, Reason
 from producer.cause import Cause, Place, count, scope_name, sentence, waiting
@@ -108,41 +108,48 @@ def _permits(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
 
 
 def _limit(scope: str, reason: str, lines: int, holds: list[Hold], snapshot: Snapshot) -> Cause:
-    gauge = snapshot.gauges.get(scope) or Gauge(scope, (), 0)
-    limit, now_s = gauge.limit(reason), snapshot.at_s
-    waits = waiting(lines)
+    """The scope that has no room, by what it is short of."""
+    gauge, now_s = snapshot.gauges.get(scope) or Gauge(scope, (), 0), snapshot.at_s
+    limit = gauge.limit(reason)
     if gauge.paused_until_s is not None and reason in ("paused", "order"):
-        left, why = seconds_in_words(gauge.paused_until_s - now_s), (gauge.pause_reason or "").replace("_", " ")
-        until = f"until {clock(gauge.paused_until_s, now_s)} ({left} from now)"
-        words = f"{scope_name(scope)} is paused by its provider's {why or 'refusal'} {until}; {waits}."
-        return Cause("paused_by_provider", sentence(words), lines, gauge.paused_until_s)
+        return _told_to_wait(gauge, gauge.paused_until_s, lines, now_s)
     if reason in _DAY:
-        used = f"{percent(limit.share)} of {limit.limit:,} used" if limit else "used up"
-        until_s = gauge.day_resets_s
-        until = f"until {clock(until_s, now_s)}" if until_s else "until its reset"
-        words = (
-            f"{_DAY[reason]} of {scope_name(scope)}: {used}; {count(lines, 'line')} parked {until} by the daily limit."
-        )
-        return Cause("daily_limit", sentence(words), lines, until_s)
+        return _day_full(gauge, reason, limit, lines, now_s)
     if reason == "concurrency":
         most = f"{gauge.in_flight:,} of {limit.limit:,}" if limit else f"{gauge.in_flight:,}"
         found = ", which was found out by refusals" if limit and limit.found else ""
-        return Cause("concurrency", sentence(f"calls in flight of {scope_name(scope)}: {most}{found}; {waits}."), lines)
+        words = f"calls in flight of {scope_name(scope)}: {most}{found}; {waiting(lines)}."
+        return Cause("concurrency", sentence(words), lines)
     if reason in _MINUTE and limit is not None:
-        amount = 1 if reason == "requests" else max((hold.next_tokens for hold in holds), default=0)
-        unit = "request" if reason == "requests" else "token"
-        evenly = "" if limit.share >= 0.9 else ", let through evenly"
-        ready_s = limit.ready_in_s(amount)
-        words = (
-            f"{_MINUTE[reason]} of {scope_name(scope)}: {percent(limit.share)} of {limit.limit:,} used{evenly}, next "
-        )
-        words += f"{count(amount, unit)} in {ready_s:.1f} s; {waits}."
-        return Cause("limit", sentence(words), lines, now_s + ready_s)
+        tokens = max((hold.next_tokens for hold in holds), default=0)
+        return _minute_full(gauge, reason, limit, tokens, lines, now_s)
     others = sum(hold.waiting for hold in holds) - lines
-    words = f"others come first at {scope_name(scope)}" + (
-        f", where {others:,} more requests wait" if others > 0 else ""
-    )
-    return Cause("order", sentence(f"{words}; {waits}."), lines)
+    where = f", where {others:,} more requests wait" if others > 0 else ""
+    return Cause("order", sentence(f"others come first at {scope_name(scope)}{where}; {waiting(lines)}."), lines)
+
+
+def _told_to_wait(gauge: Gauge, until_s: float, lines: int, now_s: float) -> Cause:
+    why = (gauge.pause_reason or "refusal").replace("_", " ")
+    until = f"until {clock(until_s, now_s)} ({seconds_in_words(until_s - now_s)} from now)"
+    words = f"{scope_name(gauge.name)} is paused by its provider's {why} {until}; {waiting(lines)}."
+    return Cause("paused_by_provider", sentence(words), lines, until_s)
+
+
+def _day_full(gauge: Gauge, reason: str, limit: Limit | None, lines: int, now_s: float) -> Cause:
+    used = f"{percent(limit.share)} of {limit.limit:,} used" if limit else "used up"
+    until = f"until {clock(gauge.day_resets_s, now_s)}" if gauge.day_resets_s else "until its reset"
+    parked = f"{count(lines, 'line')} parked {until} by the daily limit"
+    words = f"{_DAY[reason]} of {scope_name(gauge.name)}: {used}; {parked}."
+    return Cause("daily_limit", sentence(words), lines, gauge.day_resets_s)
+
+
+def _minute_full(gauge: Gauge, reason: str, limit: Limit, tokens: int, lines: int, now_s: float) -> Cause:
+    amount, unit = (1, "request") if reason == "requests" else (tokens, "token")
+    ready_s = limit.ready_in_s(amount)
+    evenly = "" if limit.share >= 0.9 else ", let through evenly"
+    used = f"{percent(limit.share)} of {limit.limit:,} used{evenly}"
+    words = f"{_MINUTE[reason]} of {scope_name(gauge.name)}: {used}, next {count(amount, unit)} in {ready_s:.1f} s"
+    return Cause("limit", sentence(f"{words}; {waiting(lines)}."), lines, now_s + ready_s)
 
 
 def _routes(batch: Progress, snapshot: Snapshot) -> Iterator[Cause]:
