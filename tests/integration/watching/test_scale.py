@@ -92,8 +92,9 @@ async def test_status_and_top_do_not_feel_a_million_lines(redis: ArqRedis, redis
 
 
 async def test_a_second_of_looking_is_less_than_fifty_small_commands(redis: ArqRedis, redis_client: Redis) -> None:
-    """With sixty batches, twenty workers and thirty scopes nothing is left out for good; it only takes its turn."""
-    for n in range(60):
+    """With a million lines, sixty batches, twenty workers and thirty scopes nothing is left out; it only takes its turn."""
+    await queued(redis, "batch_large", 1_000_000)
+    for n in range(59):
         await queued(redis, f"batch_{n:03d}", 400)
     await fleet(redis_client, 20, 30)
     now_s = 0.0
