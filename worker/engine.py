@@ -114,6 +114,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     prices = PriceBook(settings)
     turnstile = Turnstile(worker.concurrency)
     gate = Gate(redis, worker_id, room=turnstile.soon)
+    turnstile.opened = gate.look
     retry = settings.retry
     pauses = Pauses(max(1, round(2000 * retry.base_delay_s)), max(1, round(2000 * retry.max_delay_s)))
     control = Control(ledger, time.time)

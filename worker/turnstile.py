@@ -30,6 +30,7 @@ class Turnstile:
         self.free = places
         self.held = False
         self.leased: Callable[[], bool] = lambda: True
+        self.opened: Callable[[], None] = lambda: None  #: called when more may pass soon than before
         self._bands: dict[int, dict[str, deque[asyncio.Future[None]]]] = {}
         self._waiting = 0
         self._monotonic = monotonic
@@ -71,6 +72,7 @@ class Turnstile:
     def look(self) -> None:
         """Let pass who may pass by now."""
         self._pass_on()
+        self.opened()
 
     def try_enter(self) -> bool:
         """Take a place where one is free and nobody waits for it."""
@@ -100,6 +102,7 @@ class Turnstile:
         self._ended += 1
         if self._bands:
             self._pass_on()
+        self.opened()
 
     def _pass_on(self) -> None:
         while self.room > 0 and (waiter := self._next()) is not None:

@@ -58,7 +58,9 @@ class Demand:
 
 
 class Gate:
-    """One for each process. ``room`` says how many calls the process can take on beside those that have a permit."""
+    """One for each process. ``room`` says how many calls the process can take on beside those that have a permit; when it
+    may be more than before, ``look`` is called.
+    """
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Gate:
         self.draw = rng
         self.budgets: dict[str, int] = {}
         self.room = room or _any_number
+        self.starved: set[Lane] = set()
         self._lanes: dict[tuple[str, ...], Lane] = {}
         self._admit, self._pause = script(redis, "admit"), script(redis, "pause")
         self._figures, self._lower = script(redis, "figures"), script(redis, "lower")
@@ -175,6 +178,11 @@ class Gate:
             if lane.waiters.parked:
                 found.append(Hold(names[-1], names[-1], "money", lane.waiters.parked, 0, 0.0))
         return found
+
+    def look(self) -> None:
+        """The process has room for calls again: lanes that wait for it look."""
+        while self.starved:
+            self.starved.pop().ask_again()
 
     async def snapshot(self) -> list[ScopeState]:
         """Every scope of the fleet as it stands."""

@@ -46,6 +46,7 @@ class Office(Protocol):
     clock: Callable[[], float]
     draw: Callable[[], float]
     room: Callable[[], int]
+    starved: set[Lane]  #: who has waiters while the process has no room for more calls
 
     @property
     def worker_id(self) -> str: ...
@@ -73,7 +74,6 @@ class Lane:
         self._again_at = self._unpark_at = self._away_s = self._pause_s = 0.0
         self._asked_at = -math.inf
         self._want = 16
-        self._starved = False  #: waiters are here, but the process has no room for more calls
         self._closing = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class Lane:
         self.waiters.put_back(self.standby.take_back())
 
     def ask_again(self) -> None:
-        """Something has changed: what the script said about waiting holds no more."""
+        """What the script, or the process's room, said about waiting holds no more."""
         self._again_at = 0.0
         self._wake.set()
 
@@ -149,11 +149,12 @@ class Lane:
 
     def _due(self) -> float:
         """When the next call to Redis is due, on the gate's clock."""
-        due = math.inf
-        gap_s = self._gap_s()
-        self._starved = len(self.waiters) > 0 and self._office.room() <= 0
-        if len(self.waiters) and not self._starved:
-            due = max(self._again_at, self._asked_at + gap_s)
+        due, gap_s = math.inf, self._gap_s()
+        if len(self.waiters):
+            if self._office.room() > 0:
+                due = max(self._again_at, self._asked_at + gap_s)
+            else:
+                self._office.starved.add(self)
         if self.waiters.parked:
             due = min(due, max(self._unpark_at, self._asked_at + gap_s))
         if self.books.unsettled and not self.is_open:

@@ -14,6 +14,7 @@ from bucketline import keys
 from tests.gatekit.living import SOON_S, granted, scopes, soon
 from worker.embedded import EmbeddedRedis
 from worker.limiter import BudgetExhausted, Demand, Gate, Permit
+from worker.turnstile import Turnstile
 
 
 async def test_two_workers_share_one_limit_of_calls_in_flight(gates: Callable[..., Gate]) -> None:
@@ -251,3 +252,20 @@ async def test_room_in_the_process_bounds_what_is_asked_for(gates: Callable[...,
     gate.settle(done[0].result())
     async with asyncio.timeout(SOON_S):
         await asyncio.gather(*waiting)
+
+
+async def test_a_lane_that_waited_for_room_in_the_process_goes_when_another_lanes_call_ends(
+    gates: Callable[..., Gate],
+) -> None:
+    """Two providers share a process's places: the busy one must not shut the other out."""
+    turnstile = Turnstile(1)
+    gate = gates(room=turnstile.soon)
+    turnstile.opened = gate.look
+    (permit,) = await granted(gate, scopes("busy", rpm=60_000), 1)
+    await turnstile.enter("b", 0)
+    waiting = asyncio.create_task(gate.admit(scopes("quiet", rpm=60_000), Demand()))
+    await soon(lambda: bool(gate.starved))
+    gate.settle(permit)
+    turnstile.leave()
+    async with asyncio.timeout(SOON_S):
+        await waiting
