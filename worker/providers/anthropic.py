@@ -7,7 +7,6 @@ they accept (``claude``), and what a model would refuse is refused here by name.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from bucketline.catalog import Provider, Route
@@ -24,16 +23,15 @@ from worker.providers.usage import messages_usage
 from worker.providers.verdicts import Verdict
 from worker.providers.wire import (
     OWN_STREAM,
-    error_of,
-    finish_word,
+    Seen,
+    answered,
     id_of,
     inexpressible,
-    judged,
     overridden,
-    parsed,
     prompt_of,
+    received,
     stops,
-    translated,
+    text_or_none,
 )
 
 __all__ = ["AnthropicAdapter", "messages_verdict"]
@@ -58,14 +56,12 @@ class AnthropicAdapter:
         )
 
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
-        result = parsed(reply, assemble_messages)
+        result = received(reply, assemble_messages, request, route, key, _ID_HEADERS)
         if isinstance(result, Failure):
-            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+            return result
         document, reply = result
-        failure = error_of(document, reply, request, route, key)
-        if failure is not None:
-            return replace(failure, request_id=id_of(reply, _ID_HEADERS) or _inner_id(document))
-        return _answer(document, reply, request, route)
+        own = request.form is Form.MESSAGES
+        return answered(document, reply, request, route, _seen(document, reply), read_messages_answer, own=own)
 
     def refused(self, request: Request, route: Route) -> tuple[str, ...]:
         return tuple(_written(request, route, stream=False)[1])
@@ -129,11 +125,6 @@ def _spliced(request: Request, route: Route, dropped: list[str], *, stream: bool
     return splice(request.body, set_, unset)
 
 
-def _inner_id(document: Any) -> str | None:
-    found = document.get("request_id") if isinstance(document, dict) else None
-    return found if isinstance(found, str) else None
-
-
 def messages_verdict(body: dict[str, Any]) -> Verdict:
     """Whether a Message is an answer: a refusal, a pause and an empty list of blocks are none."""
     reason = body.get("stop_reason")
@@ -153,27 +144,14 @@ def messages_verdict(body: dict[str, Any]) -> Verdict:
     return Kind.TRUNCATED if cut else Kind.EMPTY_ANSWER, reason
 
 
-def _answer(document: dict[str, Any], reply: Reply, request: Request, route: Route) -> Answer | Failure:
+def _seen(document: dict[str, Any], reply: Reply) -> Seen:
     counts = document.get("usage")
-    usage = messages_usage(counts)
     kind, finish = messages_verdict(document)
-    request_id = id_of(reply, _ID_HEADERS)
-    model = document.get("model")
-    served = model if isinstance(model, str) and model else None
-    if kind is not None:
-        return judged(kind, reply, usage, request_id, finish_word(finish), served)
-    body, raw = reply.body, None
-    if request.form is not Form.MESSAGES:
-        raw = body
-        body, finish = translated(document, reply, request.form, usage, route.model, read_messages_answer)
-    tier = counts.get("service_tier") if isinstance(counts, dict) else None
-    return Answer(
-        body=body,
-        usage=usage,
-        finish_reason=finish_word(finish),
-        served_model=served,
-        request_id=request_id,
-        status=reply.status,
-        raw=raw,
-        tier=tier if isinstance(tier, str) else None,
+    return Seen(
+        usage=messages_usage(counts),
+        kind=kind,
+        finish=finish,
+        request_id=id_of(reply, _ID_HEADERS),
+        served_model=text_or_none(document.get("model")),
+        tier=text_or_none(counts.get("service_tier")) if isinstance(counts, dict) else None,
     )

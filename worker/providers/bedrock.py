@@ -7,7 +7,6 @@ so each is translated. Streamed calls go to ConverseStream, whose body is the sa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -24,16 +23,15 @@ from worker.providers.streams import assemble_converse
 from worker.providers.usage import bedrock_usage
 from worker.providers.verdicts import Verdict
 from worker.providers.wire import (
-    error_of,
-    finish_word,
+    Seen,
+    answered,
     id_of,
     inexpressible,
-    judged,
     overridden,
-    parsed,
     prompt_of,
+    received,
     stops,
-    translated,
+    text_or_none,
 )
 
 __all__ = ["BedrockAdapter", "converse_verdict"]
@@ -67,30 +65,11 @@ class BedrockAdapter:
         )
 
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
-        result = parsed(reply, assemble_converse)
+        result = received(reply, assemble_converse, request, route, key, _ID_HEADERS)
         if isinstance(result, Failure):
-            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+            return result
         document, reply = result
-        failure = error_of(document, reply, request, route, key)
-        if failure is not None:
-            return replace(failure, request_id=id_of(reply, _ID_HEADERS))
-        usage = bedrock_usage(document.get("usage"))
-        kind, native = converse_verdict(document)
-        request_id = id_of(reply, _ID_HEADERS)
-        if kind is not None:
-            return judged(kind, reply, usage, request_id, finish_word(native), None)
-        body, finish = translated(document, reply, request.form, usage, route.model, read_converse_answer)
-        tier = document.get("serviceTier")
-        return Answer(
-            body=body,
-            usage=usage,
-            finish_reason=finish,
-            served_model=None,
-            request_id=request_id,
-            status=reply.status,
-            raw=reply.body,
-            tier=tier.get("type") if isinstance(tier, dict) and isinstance(tier.get("type"), str) else None,
-        )
+        return answered(document, reply, request, route, _seen(document, reply), read_converse_answer, own=False)
 
     def refused(self, request: Request, route: Route) -> tuple[str, ...]:
         return tuple(_written(request, route)[1])
@@ -133,3 +112,15 @@ def converse_verdict(body: dict[str, Any]) -> Verdict:
         return None, reason
     cut = reason in ("max_tokens", "model_context_window_exceeded")
     return Kind.TRUNCATED if cut else Kind.EMPTY_ANSWER, reason
+
+
+def _seen(document: dict[str, Any], reply: Reply) -> Seen:
+    kind, finish = converse_verdict(document)
+    tier = document.get("serviceTier")
+    return Seen(
+        usage=bedrock_usage(document.get("usage")),
+        kind=kind,
+        finish=finish,
+        request_id=id_of(reply, _ID_HEADERS),
+        tier=text_or_none(tier.get("type")) if isinstance(tier, dict) else None,
+    )

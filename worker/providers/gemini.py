@@ -33,17 +33,17 @@ from worker.providers.verdicts import Verdict
 from worker.providers.wire import (
     NOTHING_LEFT,
     OWN_STREAM,
-    error_of,
-    finish_word,
+    Seen,
+    answered,
     id_of,
     inexpressible,
     judged,
     nested,
     overridden,
-    parsed,
     prompt_of,
+    received,
     stops,
-    translated,
+    text_or_none,
 )
 
 __all__ = ["GeminiAdapter", "generate_verdict"]
@@ -88,18 +88,14 @@ class GeminiAdapter:
         )
 
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
-        result = parsed(reply, assemble_generate)
+        result = received(reply, assemble_generate, request, route, key, _ID_HEADERS)
         if isinstance(result, Failure):
-            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+            return self._google_kind(result)
         document, reply = result
-        if isinstance(document, list) and reply.status < 300:
-            document, reply = _one(document, reply)
-        failure = error_of(document, reply, request, route, key)
-        if failure is not None:
-            return replace(self._google_kind(failure), request_id=id_of(reply, _ID_HEADERS))
         if request.form in (Form.EMBED, Form.EMBEDDINGS):
             return _vectors(document, reply, request, route.model)
-        return _answer(document, reply, request, route)
+        own = request.form is Form.GENERATE
+        return answered(document, reply, request, route, _seen(document, reply), read_generate_answer, own=own)
 
     def refused(self, request: Request, route: Route) -> tuple[str, ...]:
         return tuple(self._written(request, route, stream=False)[2])
@@ -134,13 +130,6 @@ class GeminiAdapter:
         if self._vertex and failure.status == 401 and failure.kind is Kind.BAD_KEY:
             return replace(failure, kind=Kind.TOKEN_EXPIRED, message=TABLE[Kind.TOKEN_EXPIRED].sentence)
         return failure
-
-
-def _one(document: list[Any], reply: Reply) -> tuple[Any, Reply]:
-    """A one-element list stands for its element; a longer one is a stream that was asked for without events."""
-    if len(document) == 1:
-        return document[0], replace(reply, body=dumps(document[0]))
-    return document, reply
 
 
 def _unset(route: Route) -> list[str]:
@@ -191,27 +180,15 @@ def _candidate(candidate: dict[str, Any]) -> Verdict:
     return Kind.TRUNCATED if reason == "MAX_TOKENS" else Kind.EMPTY_ANSWER, reason
 
 
-def _answer(document: dict[str, Any], reply: Reply, request: Request, route: Route) -> Answer | Failure:
-    counts = document.get("usageMetadata")
-    usage = gemini_usage(counts)
+def _seen(document: dict[str, Any], reply: Reply) -> Seen:
     kind, finish = generate_verdict(document)
-    request_id = id_of(reply, _ID_HEADERS) or _text(document.get("responseId"))
-    served = _text(document.get("modelVersion"))
-    if kind is not None:
-        return judged(kind, reply, usage, request_id, finish_word(finish), served)
-    body, raw = reply.body, None
-    if request.form is not Form.GENERATE:
-        raw = body
-        body, finish = translated(document, reply, request.form, usage, route.model, read_generate_answer)
-    return Answer(
-        body=body,
-        usage=usage,
-        finish_reason=finish_word(finish),
-        served_model=served,
-        request_id=request_id,
-        status=reply.status,
-        raw=raw,
-        tier=_text(reply.headers.get("x-gemini-service-tier")),
+    return Seen(
+        usage=gemini_usage(document.get("usageMetadata")),
+        kind=kind,
+        finish=finish,
+        request_id=id_of(reply, _ID_HEADERS) or text_or_none(document.get("responseId")),
+        served_model=text_or_none(document.get("modelVersion")),
+        tier=text_or_none(reply.headers.get("x-gemini-service-tier")),
     )
 
 
@@ -220,7 +197,7 @@ def _vectors(document: dict[str, Any], reply: Reply, request: Request, model: st
     vectors = read_google_vectors(document, usage, model)
     request_id = id_of(reply, _ID_HEADERS)
     if not vectors.vectors:
-        return judged(Kind.EMPTY_ANSWER, reply, usage, request_id, None, None)
+        return judged(Seen(usage, Kind.EMPTY_ANSWER, None, request_id), reply)
     body, raw = reply.body, None
     if request.form is Form.EMBEDDINGS or "predictions" in document or "embeddings" in document:
         packed = request.params.get("encoding_format") == "base64"
@@ -244,7 +221,3 @@ def _embedding_counts(document: dict[str, Any]) -> Any:
             return None
         total += count
     return {"promptTokenCount": total}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

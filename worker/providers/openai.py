@@ -27,16 +27,15 @@ from worker.providers.streams import assemble_chat, assemble_responses
 from worker.providers.usage import chat_usage, responses_usage
 from worker.providers.verdicts import VERDICTS
 from worker.providers.wire import (
-    error_of,
-    finish_word,
+    Seen,
+    answered,
     id_of,
     inexpressible,
-    judged,
     overridden,
-    parsed,
     prompt_of,
+    received,
     stops,
-    translated,
+    text_or_none,
 )
 
 __all__ = ["OpenAIAdapter"]
@@ -84,14 +83,15 @@ class OpenAIAdapter:
     def read(self, reply: Reply, request: Request, route: Route, *, key: str = "") -> Answer | Failure:
         quirks = quirks_of(route.provider.preset, route.provider.base_url)
         form = _form_out(request.form, quirks)
-        result = parsed(reply, assemble_responses if form is Form.RESPONSES else assemble_chat)
+        assemble = assemble_responses if form is Form.RESPONSES else assemble_chat
+        result = received(reply, assemble, request, route, key, _ID_HEADERS)
         if isinstance(result, Failure):
-            return replace(result, request_id=id_of(reply, _ID_HEADERS))
+            return result
         document, reply = result
-        failure = error_of(document, reply, request, route, key)
-        if failure is not None:
-            return replace(failure, request_id=id_of(reply, _ID_HEADERS))
-        return _answer(document, reply, request, route, form, quirks)
+        seen = _seen(document, reply, form, quirks)
+        if request.form is Form.EMBED and seen.kind is None:
+            return _vector(document, reply, seen, route.model)
+        return answered(document, reply, request, route, seen, read_chat_answer, own=form is request.form)
 
     def refused(self, request: Request, route: Route) -> tuple[str, ...]:
         quirks = quirks_of(route.provider.preset, route.provider.base_url)
@@ -163,41 +163,39 @@ def _written(request: Request, route: Route, quirks: Quirks) -> tuple[dict[str, 
     return kept, [*prompt.lost, *lost, *refused]
 
 
-def _answer(
-    document: dict[str, Any], reply: Reply, request: Request, route: Route, form: Form, quirks: Quirks
-) -> Answer | Failure:
-    """A 2xx without an error in it: the answer, or what makes it none."""
+def _seen(document: dict[str, Any], reply: Reply, form: Form, quirks: Quirks) -> Seen:
     counts = document.get("usage")
     if form is Form.RESPONSES:
         usage = responses_usage(counts)
     else:
         usage = chat_usage(counts, output_is_rest=quirks.output_is_rest)
     kind, finish = VERDICTS[form](document)
-    request_id = id_of(reply, _ID_HEADERS)
-    served = _served(document)
-    if kind is not None:
-        return judged(kind, reply, usage, request_id, finish, served)
-    if usage is not None and not usage.input_tokens and not usage.output_tokens:
+    if kind is None and usage is not None and not usage.input_tokens and not usage.output_tokens:
         usage = None  # an answer cannot have cost nothing at all; a gateway says so where it did not count
-    body, raw = reply.body, None
-    if form is not request.form:
-        raw = body
-        if request.form is Form.EMBED:
-            vectors = read_openai_vectors(document, usage, route.model)
-            body = dumps(write_vectors(vectors, request.form, packed=False))
-        else:
-            body, finish = translated(document, reply, request.form, usage, route.model, read_chat_answer)
-    tier = document.get("service_tier")
+    return Seen(
+        usage=usage,
+        kind=kind,
+        finish=finish,
+        request_id=id_of(reply, _ID_HEADERS),
+        served_model=_served(document),
+        tier=text_or_none(document.get("service_tier")),
+        reported_nanousd=_reported(counts, quirks),
+    )
+
+
+def _vector(document: dict[str, Any], reply: Reply, seen: Seen, model: str) -> Answer:
+    """An embedding in Google's form, for a line of that form."""
+    vectors = read_openai_vectors(document, seen.usage, model)
+    body = dumps(write_vectors(vectors, Form.EMBED, packed=False))
     return Answer(
         body=body,
-        usage=usage,
-        finish_reason=finish_word(finish),
-        served_model=served,
-        request_id=request_id,
+        usage=seen.usage,
+        finish_reason=None,
+        served_model=seen.served_model,
+        request_id=seen.request_id,
         status=reply.status,
-        raw=raw,
-        tier=tier if type(tier) is str else None,
-        reported_nanousd=_reported(counts, quirks),
+        raw=reply.body,
+        reported_nanousd=seen.reported_nanousd,
     )
 
 
@@ -206,8 +204,7 @@ def _served(document: dict[str, Any]) -> str | None:
     metadata = document.get("metadata")
     if type(metadata) is dict and type(metadata.get("used_model")) is str:
         return f"{metadata.get('used_provider')}/{metadata['used_model']}"
-    model = document.get("model")
-    return model if type(model) is str and model else None
+    return text_or_none(document.get("model"))
 
 
 def _reported(counts: Any, quirks: Quirks) -> int | None:

@@ -19,7 +19,8 @@ from bucketline.failure import TABLE, Failure, Kind
 from bucketline.request import Form, Request
 from bucketline.splice import dumps, loads
 from bucketline.usage import Usage
-from worker.providers.base import Reply
+from bucketline.value import value
+from worker.providers.base import Answer, Reply
 from worker.providers.errors import not_json, refusal
 from worker.providers.forms import PROMPT_READERS
 from worker.providers.forms.answers_read import AnswerReader
@@ -32,19 +33,20 @@ from worker.providers.streams import Whole
 __all__ = [
     "NOTHING_LEFT",
     "OWN_STREAM",
+    "Seen",
+    "answered",
     "effective",
-    "error_of",
     "finish_word",
     "id_of",
     "inexpressible",
     "judged",
     "nested",
     "overridden",
-    "parsed",
     "prompt_of",
+    "received",
     "reply_time_s",
     "stops",
-    "translated",
+    "text_or_none",
 ]
 
 NOTHING_LEFT = "the request itself"  #: the name for a line of which nothing could be read
@@ -60,7 +62,91 @@ Assembler = Callable[[Iterable[Event]], Whole]
 Parsed = tuple[Any, Reply]
 
 
-def parsed(reply: Reply, assemble: Assembler) -> Parsed | Failure:
+@value
+class Seen:
+    """What the words of a wire in a well-formed 2xx come to. ``kind`` is set where it is no answer all the same."""
+
+    usage: Usage | None
+    kind: Kind | None
+    finish: str | None
+    request_id: str | None
+    served_model: str | None = None
+    tier: str | None = None
+    reported_nanousd: int | None = None
+
+
+def received(
+    reply: Reply, assemble: Assembler, request: Request, route: Route, key: str, id_headers: tuple[str, ...]
+) -> Parsed | Failure:
+    """The document of a reply that may be an answer, with the reply as its body then is; else the failure that it is."""
+    result = _parsed(reply, assemble)
+    if isinstance(result, Failure):
+        return replace(result, request_id=id_of(reply, id_headers))
+    document, reply = result
+    if type(document) is list and len(document) == 1 and reply.status < 300:  # Google wraps one now and then
+        document = document[0]
+        reply = replace(reply, body=dumps(document))
+    failure = _error_of(document, reply, request, route, key)
+    if failure is None:
+        return document, reply
+    named = document.get("request_id") if isinstance(document, dict) else None
+    return replace(failure, request_id=id_of(reply, id_headers) or text_or_none(named))
+
+
+def answered(
+    document: dict[str, Any],
+    reply: Reply,
+    request: Request,
+    route: Route,
+    seen: Seen,
+    reader: AnswerReader,
+    *,
+    own: bool,
+) -> Answer | Failure:
+    """The answer in the form of the line's url, or the failure that a 200 turned out to be; its tokens are on record.
+
+    ``own``: the reply is in that form already, and its bytes are the answer's.
+    """
+    if seen.kind is not None:
+        return judged(seen, reply)
+    body, raw, finish = reply.body, None, seen.finish
+    if not own:
+        raw = body
+        body, finish = _translated(document, reply, request.form, seen.usage, route.model, reader)
+    return Answer(
+        body=body,
+        usage=seen.usage,
+        finish_reason=finish_word(finish),
+        served_model=seen.served_model,
+        request_id=seen.request_id,
+        status=reply.status,
+        raw=raw,
+        tier=seen.tier,
+        reported_nanousd=seen.reported_nanousd,
+    )
+
+
+def judged(seen: Seen, reply: Reply) -> Failure:
+    """The failure that a well-formed 200 turned out to be."""
+    kind = seen.kind or Kind.EMPTY_ANSWER
+    return Failure(
+        kind=kind,
+        message=TABLE[kind].sentence,
+        status=reply.status,
+        body=reply.body,
+        usage=seen.usage,
+        request_id=seen.request_id,
+        finish_reason=finish_word(seen.finish),
+        served_model=seen.served_model,
+    )
+
+
+def text_or_none(value: Any) -> str | None:
+    """A text with something in it."""
+    return value if type(value) is str and value else None
+
+
+def _parsed(reply: Reply, assemble: Assembler) -> Parsed | Failure:
     """The document of a reply, with the reply as its body then is: a stream's answer stands in the stream's place."""
     try:
         return orjson.loads(reply.body), reply
@@ -87,7 +173,7 @@ def _events(reply: Reply) -> Iterable[Event] | None:
     return events(reply.body) if is_stream(reply) else None
 
 
-def error_of(document: Any, reply: Reply, request: Request, route: Route, key: str) -> Failure | None:
+def _error_of(document: Any, reply: Reply, request: Request, route: Route, key: str) -> Failure | None:
     """The failure that a document is; None where it may be an answer."""
     if reply.status < 300 and type(document) is dict and not document.get("error"):
         base = document.get("base_resp")  # MiniMax's way to say an error with a 200
@@ -103,13 +189,6 @@ def id_of(reply: Reply, names: tuple[str, ...]) -> str | None:
         if value:
             return value
     return None
-
-
-def judged(
-    kind: Kind, reply: Reply, usage: Usage | None, request_id: str | None, finish: str | None, served: str | None
-) -> Failure:
-    """The failure that a well-formed 200 turned out to be; its tokens are on record."""
-    return Failure(kind, TABLE[kind].sentence, reply.status, None, reply.body, usage, request_id, None, finish, served)
 
 
 def effective(request: Request, route: Route) -> dict[str, Any]:
@@ -144,14 +223,14 @@ def inexpressible(names: Collection[str], route: Route) -> Failure:
 def nested(set_: Mapping[str, Any], params: Mapping[str, Any], places: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """A route's ``set`` as top-level members: what lives in a section of the wire's body goes into that section."""
     made: dict[str, Any] = {}
-    for name, value in set_.items():
+    for name, wanted in set_.items():
         section, inner = places.get(name, (name, ""))
         given = params.get(section)
         base: dict[str, Any] = made.get(section) or (dict(given) if isinstance(given, dict) else {})
         if inner:
-            made[section] = {**base, inner: value}
+            made[section] = {**base, inner: wanted}
         else:
-            made[section] = {**base, **value} if isinstance(value, dict) and base else value
+            made[section] = {**base, **wanted} if isinstance(wanted, dict) and base else wanted
     return made
 
 
@@ -180,7 +259,7 @@ def finish_word(native: str | None) -> str | None:
     return native if native is None else _FINISH_WORDS.get(native, native)
 
 
-def translated(
+def _translated(
     document: dict[str, Any], reply: Reply, form: Form, usage: Usage | None, model: str, reader: AnswerReader
 ) -> tuple[bytes, str]:
     """An answer in the form of the line's url, and its reason to end in that form's word."""
