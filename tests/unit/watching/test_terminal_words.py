@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bucketline.bar import Bar
+from bucketline.batch import Counts, Progress, State
 from producer.commands.base import print_table
 
 ID = "batch_4f0c2a91d3e8b7a65c10"
@@ -59,3 +64,20 @@ def test_a_reader_who_goes_away_is_no_fault(work_folder: Path) -> None:
     os.close(write)
     assert ended.stderr == b""
     assert ended.returncode in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"), [(80, "31m15s left  1,234 failed"), (120, "345/s  12.3M tokens"), (60, "")]
+)
+def test_the_bar_of_a_batch_keeps_the_time_left_in_a_small_terminal(columns: int, words: str) -> None:
+    drawn, now_s = io.StringIO(), 0.0
+    console = Console(file=drawn, force_terminal=True, width=columns, color_system=None)
+    with Bar(console, monotonic=lambda: now_s) as bar:
+        for tick in range(3):
+            now_s = 10.0 * tick
+            counts = Counts(1_000_000, 345_000 + 3_450 * tick, 1_234, 0)
+            bar.show(Progress(ID, "s", State.IN_PROGRESS, counts, 12_345_600_000, False, 12_345_678, 0.0))
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.getvalue()).splitlines()[-1].split("\r")[-1]
+    assert len(last) <= columns
+    assert "353,134/1,000,000" in last
+    assert words in last
