@@ -7,6 +7,7 @@ were right. One reader a wire; who counts what inside what is written at each. C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bucketline.usage import Usage
@@ -44,15 +45,7 @@ def chat_usage(usage: Any, *, output_is_rest: bool = False) -> Usage | None:
         if output_is_rest or rest == reasoning:
             completion, reasoning = completion + rest, reasoning or rest
     return _checked(
-        prompt,
-        cached,
-        inside.get("cache_write_tokens") or 0,
-        completion,
-        reasoning,
-        audio_in=inside.get("audio_tokens") or 0,
-        audio_out=outside.get("audio_tokens") or 0,
-        image_in=inside.get("image_tokens") or 0,
-        image_out=outside.get("image_tokens") or 0,
+        prompt, cached, inside.get("cache_write_tokens") or 0, completion, reasoning, **_media(inside, outside)
     )
 
 
@@ -70,11 +63,18 @@ def responses_usage(usage: Any) -> Usage | None:
         inside.get("cache_write_tokens") or 0,
         usage.get("output_tokens", 0),
         outside.get("reasoning_tokens") or 0,
-        audio_in=inside.get("audio_tokens") or 0,
-        audio_out=outside.get("audio_tokens") or 0,
-        image_in=inside.get("image_tokens") or 0,
-        image_out=outside.get("image_tokens") or 0,
+        **_media(inside, outside),
     )
+
+
+def _media(inside: Mapping[str, Any], outside: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens of sounds and images in OpenAI's details, which both of its forms name alike."""
+    return {
+        "audio_in": inside.get("audio_tokens") or 0,
+        "audio_out": outside.get("audio_tokens") or 0,
+        "image_in": inside.get("image_tokens") or 0,
+        "image_out": outside.get("image_tokens") or 0,
+    }
 
 
 def messages_usage(usage: Any) -> Usage | None:

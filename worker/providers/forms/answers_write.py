@@ -12,7 +12,7 @@ from typing import Any
 
 from bucketline.request import Form
 from bucketline.usage import Usage
-from worker.providers.forms.shapes import arguments_text
+from worker.providers.forms.shapes import arguments_text, chat_calls
 from worker.providers.neutral import Candidate, Refusal, Text, Thought, Told, ToolUse
 
 __all__ = ["ANSWER_WRITERS"]
@@ -43,14 +43,7 @@ def _chat(told: Told) -> dict[str, Any]:
         if thought:
             message["reasoning_content"] = thought
         if calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": arguments_text(call.arguments)},
-                }
-                for call in calls
-            ]
+            message["tool_calls"] = chat_calls(calls)
         finish = candidate.finish
         choice = {"index": index, "message": message, "logprobs": None, "finish_reason": finish}
         choices.append({**choice, **_native(candidate, finish)})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.providers.forms.shapes import arguments_text, data_url, fetchable, joined_text, plain_text
+from worker.providers.forms.shapes import chat_calls, data_url, fetchable, joined_text, plain_text
 from worker.providers.neutral import (
     Media,
     Part,
@@ -114,14 +114,7 @@ def _assistant(turn: Turn, lost: list[str], *, keeps_reasoning: bool) -> dict[st
         message["refusal"] = refusal
     calls = [part for part in turn.parts if isinstance(part, ToolUse)]
     if calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": arguments_text(call.arguments)},
-            }
-            for call in calls
-        ]
+        message["tool_calls"] = chat_calls(calls)
         if keeps_reasoning:
             thought = "".join(part.text for part in turn.parts if isinstance(part, Thought))
             message["reasoning_content"] = thought or " "

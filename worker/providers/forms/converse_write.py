@@ -12,7 +12,7 @@ from typing import Any
 from bucketline.splice import dumps, loads
 from worker.providers.claude import Claude
 from worker.providers.forms.messages_write import NOT_ANTHROPIC, claude_thinking
-from worker.providers.forms.shapes import merged, safe_ids
+from worker.providers.forms.shapes import merged, safe_ids, schema_asked, with_system_first
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["write_converse"]
@@ -28,13 +28,7 @@ _DOCUMENTS = {
 def write_converse(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str, Any], list[str]]:
     """The converse body and what it cannot say."""
     lost = [name for name in NOT_ANTHROPIC if getattr(prompt, name) is not None]
-    system, turns = list(prompt.system), []
-    for turn in prompt.turns:
-        if turn.role == "system":
-            lost.append("a system message behind the first turn")
-            system.extend(part.text for part in turn.parts if isinstance(part, Text))
-        else:
-            turns.append(turn)
+    system, turns = with_system_first(prompt, lost)
     body: dict[str, Any] = {"messages": _messages(turns, safe_ids(prompt), lost)}
     if system:
         body["system"] = [{"text": text} for text in system]
@@ -114,12 +108,10 @@ def _output(body: dict[str, Any], prompt: Prompt, effort: str | None, lost: list
     config: dict[str, Any] = {}
     if effort is not None:
         config["effort"] = effort
-    if prompt.output is not None:
-        if prompt.output.schema is None:
-            lost.append("JSON output without a schema")
-        else:
-            schema = {"schema": dumps(dict(prompt.output.schema)).decode(), "name": prompt.output.name}
-            config["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": schema}}
+    output = schema_asked(prompt, lost)
+    if output is not None:
+        schema = {"schema": dumps(dict(output.schema or {})).decode(), "name": output.name}
+        config["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": schema}}
     if config:
         body["outputConfig"] = config
 

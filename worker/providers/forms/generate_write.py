@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bucketline.splice import loads
-from worker.providers.forms.shapes import joined_text, merged, tool_names
+from worker.providers.forms.shapes import joined_text, merged, tool_names, with_system_first
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["write_generate"]
@@ -38,13 +38,7 @@ def write_generate(prompt: Prompt, model: str, *, vertex: bool = False) -> tuple
     lost = [name for name in ("verbosity", "user") if getattr(prompt, name) is not None]
     if prompt.one_tool_at_a_time and prompt.tools:
         lost.append("parallel_tool_calls")
-    system, turns = list(prompt.system), []
-    for turn in prompt.turns:
-        if turn.role == "system":
-            lost.append("a system message behind the first turn")
-            system.extend(part.text for part in turn.parts if isinstance(part, Text))
-        else:
-            turns.append(turn)
+    system, turns = with_system_first(prompt, lost)
     body: dict[str, Any] = {"contents": _contents(turns, tool_names(prompt), lost)}
     if system:
         body["systemInstruction"] = {"parts": [{"text": text} for text in system]}

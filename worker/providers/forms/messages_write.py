@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.providers.claude import Claude
-from worker.providers.forms.shapes import fetchable, merged, plain_text, safe_ids
+from worker.providers.forms.shapes import fetchable, merged, plain_text, safe_ids, schema_asked, with_system_first
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["NOT_ANTHROPIC", "claude_thinking", "write_messages"]
@@ -26,13 +26,7 @@ _LEAST_TOP_P = 0.95  #: beside thinking
 def write_messages(prompt: Prompt, model: str, claude: Claude) -> tuple[dict[str, Any], list[str]]:
     """The messages body and what it cannot say."""
     lost = [name for name in NOT_ANTHROPIC if getattr(prompt, name) is not None]
-    system, turns = list(prompt.system), []
-    for turn in prompt.turns:
-        if turn.role == "system":
-            lost.append("a system message behind the first turn")
-            system.extend(part.text for part in turn.parts if isinstance(part, Text))
-        else:
-            turns.append(turn)
+    system, turns = with_system_first(prompt, lost)
     thinking, effort, budget = claude_thinking(prompt, claude)
     thinks = thinking is not None and thinking["type"] != "disabled"
     body: dict[str, Any] = {"model": model, "max_tokens": _cap(prompt, claude, budget)}
@@ -133,11 +127,9 @@ def _output(body: dict[str, Any], prompt: Prompt, effort: str | None, lost: list
     config: dict[str, Any] = {}
     if effort is not None:
         config["effort"] = effort
-    if prompt.output is not None:
-        if prompt.output.schema is None:
-            lost.append("JSON output without a schema")
-        else:
-            config["format"] = {"type": "json_schema", "schema": dict(prompt.output.schema)}
+    output = schema_asked(prompt, lost)
+    if output is not None:
+        config["format"] = {"type": "json_schema", "schema": dict(output.schema or {})}
     if config:
         body["output_config"] = config
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from bucketline.splice import dumps, loads
-from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
+from worker.providers.neutral import Media, Output, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = [
     "arguments_object",
     "arguments_text",
+    "chat_calls",
     "data_url",
     "fetchable",
     "guessed_type",
@@ -25,7 +26,9 @@ __all__ = [
     "parse_data_url",
     "plain_text",
     "safe_ids",
+    "schema_asked",
     "tool_names",
+    "with_system_first",
 ]
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,=]+=[^;,]*)*;base64,", re.IGNORECASE)
@@ -102,6 +105,38 @@ def merged(turns: Iterable[Turn]) -> list[Turn]:
 def _results_first(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     results = tuple(part for part in parts if isinstance(part, ToolResult))
     return results + tuple(part for part in parts if not isinstance(part, ToolResult)) if results else parts
+
+
+def with_system_first(prompt: Prompt, lost: list[str]) -> tuple[list[str], list[Turn]]:
+    """System texts and the other turns, for wires where a system text stands before all turns; a later one is named."""
+    system, turns = list(prompt.system), []
+    for turn in prompt.turns:
+        if turn.role == "system":
+            lost.append("a system message behind the first turn")
+            system.extend(part.text for part in turn.parts if isinstance(part, Text))
+        else:
+            turns.append(turn)
+    return system, turns
+
+
+def schema_asked(prompt: Prompt, lost: list[str]) -> Output | None:
+    """The JSON schema that the answer must fit, for wires that have no JSON without one."""
+    if prompt.output is not None and prompt.output.schema is None:
+        lost.append("JSON output without a schema")
+        return None
+    return prompt.output
+
+
+def chat_calls(calls: Iterable[ToolUse]) -> list[dict[str, Any]]:
+    """Calls of tools as OpenAI's chat has them, in a question and in an answer."""
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": arguments_text(call.arguments)},
+        }
+        for call in calls
+    ]
 
 
 def tool_names(prompt: Prompt) -> dict[str, str]:
