@@ -80,9 +80,11 @@ def test_a_line_that_cannot_be_said_is_refused_by_name_unless_the_route_drops() 
 def test_a_member_that_nobody_knows_is_named_and_not_lost() -> None:
     """A form grows faster than a translator; silence about a new member would change answers unseen."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "hi", "new_mark": 1}]}]
-    request = line(Form.CHAT, {"model": "m", "messages": messages, "newest_parameter": {"a": 1}})
+    tools = [{"type": "function", "function": {"name": "w", "parameters": "none", "new_switch": True}}]
+    request = line(Form.CHAT, {"model": "m", "messages": messages, "tools": tools, "newest_parameter": {"a": 1}})
     names = adapter_for("gemini").refused(request, route("gemini", "gemini-3-pro"))
-    assert set(names) == {"messages[0].content[0].new_mark", "newest_parameter"}
+    of_the_tool = {"tools[0].function.new_switch", "tools[0].function.parameters"}
+    assert set(names) == {"messages[0].content[0].new_mark", "newest_parameter", *of_the_tool}
 
 
 ANSWERS = [

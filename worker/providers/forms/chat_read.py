@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker.providers.forms.members import Members, objects
-from worker.providers.forms.shapes import arguments_object, guessed_type, parse_data_url
+from worker.providers.forms.shapes import arguments_object, declared, guessed_type, parse_data_url
 from worker.providers.neutral import (
     Media,
     Output,
@@ -26,7 +26,7 @@ from worker.providers.neutral import (
     Turn,
 )
 
-__all__ = ["format_of", "media_url", "read_chat"]
+__all__ = ["format_of", "media_url", "read_chat", "tool_choice_of"]
 
 _CACHE_HINTS = ("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options")
 
@@ -47,7 +47,7 @@ def read_chat(params: dict[str, Any]) -> Prompt:
         system=system,
         turns=turns,
         tools=tuple(tool for tool in tools if tool is not None),
-        tool_choice=_tool_choice(body),
+        tool_choice=tool_choice_of(body),
         one_tool_at_a_time=body.flag("parallel_tool_calls") is False,
         output=_output(body),
         max_tokens=newer_cap if newer_cap is not None else cap,
@@ -185,24 +185,19 @@ def _tool(tool: Members) -> Tool | None:
         tool.lose(why=str(kind))
         return None
     function = tool.inner("function")
-    parameters = function.take("parameters")
-    tool.finish()
-    return Tool(
-        function.text("name") or "",
-        function.text("description"),
-        parameters if isinstance(parameters, dict) else None,
-        function.flag("strict") is True,
-    )
+    made = declared(function, "parameters")
+    for members in (function, tool):
+        members.finish()
+    return made
 
 
-def _tool_choice(body: Members) -> ToolChoice | None:
+def tool_choice_of(body: Members) -> ToolChoice | None:
+    """The choice of a tool in OpenAI's forms: a function's name stands in an object of its own, or beside the type."""
     choice = body.take("tool_choice")
     if choice in (None, "auto"):
         return None
-    if choice == "none":
-        return ToolChoice("none")
-    if choice == "required":
-        return ToolChoice("required")
+    if choice in ("none", "required"):
+        return ToolChoice(choice)
     if isinstance(choice, dict) and choice.get("type") == "function":
         function = choice.get("function")
         name = function.get("name") if isinstance(function, dict) else choice.get("name")

@@ -12,7 +12,7 @@ from typing import Any
 from bucketline.splice import dumps, loads
 from worker.providers.claude import Claude
 from worker.providers.forms.messages_write import NOT_ANTHROPIC, claude_thinking
-from worker.providers.forms.shapes import merged, safe_ids, schema_asked, with_system_first
+from worker.providers.forms.shapes import arguments_given, merged, safe_ids, schema_asked, with_system_first
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["write_converse"]
@@ -143,10 +143,7 @@ def _block(part: Part, ids: Mapping[str, str], lost: list[str]) -> dict[str, Any
         case Media():
             return _media(part, lost)
         case ToolUse(call_id, name, arguments):
-            if isinstance(arguments, str):
-                lost.append("tool call arguments that are no JSON object")
-                arguments = {"arguments": arguments}
-            return {"toolUse": {"toolUseId": ids[call_id], "name": name, "input": dict(arguments)}}
+            return {"toolUse": {"toolUseId": ids[call_id], "name": name, "input": arguments_given(arguments, lost)}}
         case ToolResult():
             content = [_result_part(one, lost) for one in part.parts]
             status = {"status": "error"} if part.is_error else {}

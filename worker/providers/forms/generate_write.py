@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bucketline.splice import loads
-from worker.providers.forms.shapes import joined_text, merged, tool_names, with_system_first
+from worker.providers.forms.shapes import arguments_given, joined_text, merged, tool_names, with_system_first
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["write_generate"]
@@ -150,10 +150,7 @@ def _part(part: Part, names: Mapping[str, str], lost: list[str]) -> dict[str, An
         case Media():
             return _media(part, lost)
         case ToolUse(call_id, name, arguments):
-            if isinstance(arguments, str):
-                lost.append("tool call arguments that are no JSON object")
-                arguments = {"arguments": arguments}
-            return {"functionCall": {"id": call_id, "name": name, "args": dict(arguments)}}
+            return {"functionCall": {"id": call_id, "name": name, "args": arguments_given(arguments, lost)}}
         case ToolResult():
             return {"functionResponse": _response(part, names, lost)}
         case _:

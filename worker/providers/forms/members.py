@@ -36,6 +36,11 @@ class Members:
         value: str | None = self._typed(name, str)
         return value
 
+    def object(self, name: str) -> dict[str, Any] | None:
+        """An object as it is, whatever stands in it: a schema, say."""
+        value: dict[str, Any] | None = self._typed(name, dict)
+        return value
+
     def flag(self, name: str) -> bool | None:
         value: bool | None = self._typed(name, bool)
         return value

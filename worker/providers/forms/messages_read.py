@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker.providers.forms.members import Members, objects
-from worker.providers.forms.shapes import arguments_object
+from worker.providers.forms.shapes import arguments_object, declared
 from worker.providers.neutral import (
     Media,
     Output,
@@ -151,13 +151,7 @@ def _tool(tool: Members) -> Tool | None:
     if kind not in (None, "custom"):
         tool.lose(why=str(kind))
         return None
-    schema = tool.take("input_schema")
-    made = Tool(
-        tool.text("name") or "",
-        tool.text("description"),
-        schema if isinstance(schema, dict) else None,
-        tool.flag("strict") is True,
-    )
+    made = declared(tool, "input_schema")
     tool.finish()
     return made
 

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.providers.claude import Claude
-from worker.providers.forms.shapes import fetchable, merged, plain_text, safe_ids, schema_asked, with_system_first
+from worker.providers.forms.shapes import (
+    arguments_given,
+    fetchable,
+    merged,
+    plain_text,
+    safe_ids,
+    schema_asked,
+    with_system_first,
+)
 from worker.providers.neutral import Media, Part, Prompt, Text, ToolResult, ToolUse, Turn
 
 __all__ = ["NOT_ANTHROPIC", "claude_thinking", "write_messages"]
@@ -162,10 +170,7 @@ def _block(part: Part, ids: Mapping[str, str], lost: list[str]) -> dict[str, Any
         case Media():
             return _media(part, lost)
         case ToolUse(call_id, name, arguments):
-            if isinstance(arguments, str):
-                lost.append("tool call arguments that are no JSON object")
-                arguments = {"arguments": arguments}
-            return {"type": "tool_use", "id": ids[call_id], "name": name, "input": dict(arguments)}
+            return {"type": "tool_use", "id": ids[call_id], "name": name, "input": arguments_given(arguments, lost)}
         case ToolResult():
             return _result(part, ids, lost)
         case _:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from worker.providers.forms.chat_read import format_of, media_url
+from worker.providers.forms.chat_read import format_of, media_url, tool_choice_of
 from worker.providers.forms.members import Members, objects
-from worker.providers.forms.shapes import arguments_object
+from worker.providers.forms.shapes import arguments_object, declared
 from worker.providers.neutral import (
     Media,
     Output,
@@ -22,7 +22,6 @@ from worker.providers.neutral import (
     Text,
     Thought,
     Tool,
-    ToolChoice,
     ToolResult,
     ToolUse,
     Turn,
@@ -49,7 +48,7 @@ def read_responses(params: dict[str, Any]) -> Prompt:
         system=system,
         turns=turns,
         tools=tuple(tool for tool in tools if tool is not None),
-        tool_choice=_tool_choice(body),
+        tool_choice=tool_choice_of(body),
         one_tool_at_a_time=body.flag("parallel_tool_calls") is False,
         output=output,
         max_tokens=body.whole("max_output_tokens"),
@@ -166,24 +165,6 @@ def _tool(tool: Members) -> Tool | None:
     if kind != "function":
         tool.lose(why=str(kind))
         return None
-    parameters = tool.take("parameters")
-    made = Tool(
-        tool.text("name") or "",
-        tool.text("description"),
-        parameters if isinstance(parameters, dict) else None,
-        tool.flag("strict") is True,
-    )
+    made = declared(tool, "parameters")
     tool.finish()
     return made
-
-
-def _tool_choice(body: Members) -> ToolChoice | None:
-    choice = body.take("tool_choice")
-    if choice in (None, "auto"):
-        return None
-    if choice in ("none", "required"):
-        return ToolChoice(choice)
-    if isinstance(choice, dict) and choice.get("type") == "function" and isinstance(choice.get("name"), str):
-        return ToolChoice("required", (choice["name"],))
-    body.lose("tool_choice")
-    return None

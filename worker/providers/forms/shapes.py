@@ -11,13 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from bucketline.splice import dumps, loads
-from worker.providers.neutral import Media, Output, Part, Prompt, Text, ToolResult, ToolUse, Turn
+from worker.providers.forms.members import Members
+from worker.providers.neutral import Media, Output, Part, Prompt, Text, Tool, ToolResult, ToolUse, Turn
 
 __all__ = [
+    "arguments_given",
     "arguments_object",
     "arguments_text",
     "chat_calls",
     "data_url",
+    "declared",
     "fetchable",
     "guessed_type",
     "joined_text",
@@ -75,6 +78,14 @@ def arguments_object(text: Any) -> Mapping[str, Any] | str:
     return value if isinstance(value, dict) else text
 
 
+def arguments_given(arguments: Mapping[str, Any] | str, lost: list[str]) -> dict[str, Any]:
+    """A tool call's arguments for wires that take an object alone; text that is none is named, and goes in one."""
+    if isinstance(arguments, str):
+        lost.append("tool call arguments that are no JSON object")
+        return {"arguments": arguments}
+    return dict(arguments)
+
+
 def arguments_text(arguments: Mapping[str, Any] | str) -> str:
     """A tool call's arguments as the JSON text that OpenAI's forms want."""
     return arguments if isinstance(arguments, str) else dumps(dict(arguments)).decode("utf-8", "replace")
@@ -125,6 +136,12 @@ def schema_asked(prompt: Prompt, lost: list[str]) -> Output | None:
         lost.append("JSON output without a schema")
         return None
     return prompt.output
+
+
+def declared(function: Members, schema: str) -> Tool:
+    """A function that the model may call, as all providers declare one; only the name of the schema differs."""
+    parameters = function.object(schema)
+    return Tool(function.text("name") or "", function.text("description"), parameters, function.flag("strict") is True)
 
 
 def chat_calls(calls: Iterable[ToolUse]) -> list[dict[str, Any]]:
