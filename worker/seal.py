@@ -9,6 +9,7 @@ again first and the list is read back: so a recorded answer outlives Redis as lo
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -129,8 +130,12 @@ class Sealer:
             await self._write(shard, entries, tally)
 
     def adopt(self, shard: OpenShard, entries: Iterable[Entry]) -> None:
-        """Take over lines that are recorded and in no part yet, at the beginning of a claim."""
+        """Take over lines that are recorded and in no part yet, at the beginning of a claim.
+
+        They are sealed at the next look: nobody but Redis had them for a while, and nobody knows how old they are.
+        """
         self._take_over(shard, entries)
+        shard.since_s = -math.inf
         self._recorder.hold(shard.unsealed_bytes)
 
     def _take_over(self, shard: OpenShard, entries: Iterable[Entry]) -> None:

@@ -44,6 +44,7 @@ _SLOWER = 4  #: a full worker, or an idle one that hears no bell, looks at the q
 _RARELY = 30  #: and an idle one that would hear it
 _QUIET_AFTER_S = 3.0  #: and is idle after so long without a shard
 _READ_LIMIT = 2000  #: running shards stay in the queue, so a worker must read past all of the fleet's
+_HEAD = 64  #: of the tickets that nobody holds, so many are asked whether they were begun
 _MOST_SHARDS = 1000  #: the real bound is the room for lines
 _HAND_BACK_S = 3.0
 _LATE_S = 5.0  #: beyond the grace time, for Redis and the store to take what landed
@@ -113,8 +114,15 @@ class LineWorker(Worker):
         taken = {name for name, sign in zip(names * len(signs), found, strict=True) if sign is not None}
         taken |= engine.runner.open_jobs() | engine.put_off.names()
         free = [name for name in names if name not in taken]
-        chosen = choose(free, engine.runner.open_by_batch(), engine.runner.room_lines)
+        left, runner = await self._left_behind(free) if calm else set(), engine.runner
+        chosen = choose(free, runner.open_by_batch(), runner.room_lines, begun=left, spare_lines=runner.most_lines)
         await super().start_jobs([name.encode() for name in chosen])
+
+    async def _left_behind(self, free: list[str]) -> set[str]:
+        """Those that somebody began and nobody holds, where there is no room for all; they stand at the queue's head."""
+        head = free[:_HEAD] if self._engine.runner.room_lines <= 0 else []
+        found = await self.pool.mget([starts_of(name) for name in head]) if head else []
+        return {name for name, starts in zip(head, found, strict=True) if starts is not None}
 
     async def finish_job(self, job_id: str, *rest: Any, **named: Any) -> None:
         """What arq does with an ended job, unless another worker has it by now: then the ticket and its mark are his."""

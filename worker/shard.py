@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
+from typing import TypeVar
 
 from redis.exceptions import RedisError
 
@@ -49,6 +51,7 @@ _PARKED = 4  #: lines in memory at the most, as a multiple of those that work
 _STOCK_S = 0.3  #: some looks at the queue
 _LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
 _MOST_DELAY_S = 15.0
+_T = TypeVar("_T")
 _POISON = "Its workers died several times with this line in hand; it was set apart and is not tried again."
 _AWAY = (StoreError, RedisError, OSError, LedgerGone)
 
@@ -90,6 +93,11 @@ class ShardRunner:
     def open_lines(self) -> int:
         """Lines of this process that have no recorded outcome yet."""
         return sum(shard.pending for shard in self.open)
+
+    @property
+    def most_lines(self) -> int:
+        """How many lines that work this process should have open."""
+        return self.settings.open_requests or 3 * self.settings.concurrency
 
     @property
     def room_lines(self) -> int:
@@ -201,23 +209,22 @@ class ShardRunner:
     async def _isolated(self, lines: Lines, todo: list[Record], strikes: int) -> bool:
         """Group by group, each noted before it is begun."""
         shard = lines.shard
-        weights = await self.ledger.hands(shard.batch_id, shard.shard)
+        ledger, batch_id, number = self.ledger, shard.batch_id, shard.shard
+        weights = await self._patiently(shard, lambda: ledger.hands(batch_id, number))
         condemned, groups = plan([record.line for record in todo], weights)
         by_line = {record.line: record for record in todo}
-        _log.warning(
-            "isolated", batch=shard.batch_id, shard=shard.shard, deaths=strikes, lines=len(todo), condemned=condemned
-        )
+        _log.warning("isolated", batch=batch_id, shard=number, deaths=strikes, lines=len(todo), condemned=condemned)
         lines.condemn((by_line[line] for line in condemned), _POISON)
         for group in groups:
             async with self.ward.turn():
-                await self.ledger.weigh(shard.batch_id, shard.shard, group.lines, group.weight)
+                await self._patiently(shard, partial(ledger.weigh, batch_id, number, group.lines, group.weight))
                 try:
                     shard.check()
                     begun = lines.start(by_line[line] for line in group.lines)
                     finished = await self._until(lines, asyncio.gather(*begun, return_exceptions=True))
                     finished = finished and await self._until(lines, self.recorder.flushed(shard))
                 finally:
-                    await self.ledger.weigh(shard.batch_id, shard.shard, group.lines, -group.weight)
+                    await self._patiently(shard, partial(ledger.weigh, batch_id, number, group.lines, -group.weight))
             if not finished:
                 return False
         return await self._until(lines, shard.done.wait())
@@ -258,24 +265,31 @@ class ShardRunner:
     # ── its parts and its end ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _close_up(self, shard: OpenShard, *, finished: bool) -> int | None:
-        """Seal all there is and end the shard; how many shards are left, None when it is only handed back.
+        """Seal all there is and end the shard; how many shards are left, None when it is only handed back."""
 
-        Tries again for as long as it takes: the answers are kept, and nothing is said to be over before it is. Raises
-        ClaimLost, and where the process stops meanwhile what was in the way: then Redis keeps the lines.
+        async def step() -> int | None:
+            await unless(self.late, self.sealer.seal(shard))
+            if not finished:
+                return None
+            return await self.ledger.end_shard(shard.batch_id, shard.shard, shard.generation, shard.extent)
+
+        with suppress(LinesLacking):  # whoever has them offers them again, or they are asked again
+            return await self._patiently(shard, step)
+        return None
+
+    async def _patiently(self, shard: OpenShard, step: Callable[[], Awaitable[_T]]) -> _T:
+        """Try a step for as long as it takes: the answers are kept here, and a shard that ended would forget them.
+
+        Raises ClaimLost, and where the process stops meanwhile what was in the way: then Redis keeps the lines.
         """
         delay_s = 0.1
         while True:
             try:
-                await unless(self.late, self.sealer.seal(shard))
-                if not finished:
-                    return None
-                return await self.ledger.end_shard(shard.batch_id, shard.shard, shard.generation, shard.extent)
-            except LinesLacking:
-                return None  # whoever has them offers them again, or they are asked again
+                return await step()
             except OutOfStep:
                 shard.stale = True
             except _AWAY as error:
-                _log.warning("not_ended_yet", batch=shard.batch_id, shard=shard.shard, reason=said(error))
+                _log.warning("not_yet", batch=shard.batch_id, shard=shard.shard, reason=said(error))
                 if self.stopping.is_set():
                     raise
             shard.check()

@@ -3,12 +3,13 @@
 Comes in: the head of the queue (job ids in rank order, those that others hold left out), the shards this process has
 open by batch, and how many more lines it has room for. Goes out: the job ids to start, in order. Pure. A process takes
 no more than it can work on, so that a batch spreads over the fleet; but a batch of which it has nothing open may always
-have one shard, so that a small batch starts at once behind a million lines.
+have one shard, so that a small batch starts at once behind a million lines; and what a dead process had begun does not wait
+for room either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bucketline.shard import lines_of_shard
 
@@ -27,14 +28,24 @@ def lines_of_job(job_id: str) -> int:
 
 
 def choose(
-    job_ids: Sequence[str], open_shards: Mapping[str, int], room_lines: int, *, most_newcomers: int = 8
+    job_ids: Sequence[str],
+    open_shards: Mapping[str, int],
+    room_lines: int,
+    *,
+    begun: Collection[str] = (),
+    spare_lines: int = 0,
+    most_newcomers: int = 8,
 ) -> list[str]:
     """The jobs to start now; the last may open more lines than there was room for.
+
+    Those that were ``begun`` by a process that has died get ``spare_lines`` more: Redis alone has their last answers.
 
     >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {"a": 3}, 0)
     ['bl:b:0']
     >>> choose(["bl:a:1", "bl:a:2", "bl:b:0"], {}, 40)
     ['bl:a:1', 'bl:a:2', 'bl:b:0']
+    >>> choose(["bl:a:1", "bl:a:2", "bl:a:3"], {"a": 3}, 0, begun={"bl:a:2"}, spare_lines=10)
+    ['bl:a:2']
     """
     chosen: list[str] = []
     seen = {batch for batch, count in open_shards.items() if count > 0}
@@ -43,7 +54,7 @@ def choose(
     for job_id in job_ids:
         batch_id = batch_of_job(job_id)
         is_new = batch_id not in seen
-        if room > 0:
+        if room > (-spare_lines if job_id in begun else 0):
             room -= lines_of_job(job_id)
         elif is_new and newcomers < most_newcomers:
             newcomers += 1

@@ -1,8 +1,8 @@
 """What strikes when: a seeded plan of faults.
 
 Comes in: a seed, how long the storm lasts, how many faults, how many workers. Goes out: strikes in order of time. Pure: the same
-seed gives the same plan. Two rules keep a plan inside what is promised: while Redis has just lost data, the workers that hold the
-answers are let live until they have told it again; and at least one worker is neither stopped nor dead at any time.
+seed gives the same plan. Two rules keep a plan inside what is promised: an answer that no part holds yet is lost
+only with Redis *and* the worker that had it, so these two are not struck together; and at least one worker lives at any time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _WEIGHTS: dict[Fault, int] = {
     Fault.REDIS_EMPTY: 2, Fault.CUT_ONE: 3, Fault.CUT_ALL: 2, Fault.AWAY: 2, Fault.LONG_AWAY: 1, Fault.SILENT: 2,
     Fault.STORE_WRITES: 3, Fault.STORE_ALL: 2,
 }  # fmt: skip
+_SEALED_S = 5.0  #: after its lease, the shards of the dead are taken up and what lies in Redis alone is sealed
 _CALM_AT = (0.05, 0.5)  #: as shares of the storm
+_FORGETS_AT = 0.85
 _FORGETFUL = {Fault.REDIS_BACK, Fault.REDIS_EMPTY}
 _DEADLY = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
 
@@ -64,17 +66,20 @@ def make_plan(
 ) -> list[Strike]:
     """Every kind once where there is room for it, the rest by weight; evenly spread with jitter.
 
-    Two kills stand alone, with nothing else for a lease and a half, so that it can be told how long shards lie about.
+    Two kills stand alone, with nothing else for a lease and a half, so that it can be told how long shards lie about. Once in
+    each storm Redis forgets, whatever else is drawn.
     """
     dice = random.Random(seed)
     kinds = [fault for fault in Fault if fault not in without]
     weights = [_WEIGHTS[fault] for fault in kinds]
-    others = faults - len(_CALM_AT)
+    others = faults - len(_CALM_AT) - 1
     chosen = [*kinds[:others], *dice.choices(kinds, weights, k=max(0, others - len(kinds)))]
     dice.shuffle(chosen)
     calm = [(at * over_s, quiet_s(lease_s)) for at in _CALM_AT]
     drawn = [Strike(at_s, Fault.KILL, dice.randrange(workers), 0.0, alone=True) for at_s, _ in calm]
-    rest = _Rest(dice, workers, lease_s)
+    forgets_at_s = _FORGETS_AT * over_s
+    drawn.append(Strike(forgets_at_s, dice.choice(sorted(_FORGETFUL)), 0, 0.0))
+    rest = _Rest(dice, workers, lease_s, forgets_at_s)
     gap_s = (over_s - sum(for_s + 1.0 for _, for_s in calm)) / others
     for n, fault in enumerate(chosen):
         at_s = gap_s * (n + 0.3 + 0.6 * dice.random())
@@ -93,17 +98,28 @@ def quiet_s(lease_s: float) -> float:
 class _Rest:
     """Strikes that keep the two rules."""
 
-    def __init__(self, dice: random.Random, workers: int, lease_s: float) -> None:
+    def __init__(self, dice: random.Random, workers: int, lease_s: float, forgets_at_s: float) -> None:
         self._dice = dice
         self._lease_s = lease_s
-        self._spared_until_s = 0.0
+        self._owed_s = lease_s + _SEALED_S  #: after a death, Redis alone has answers for so long
+        self._told_s = lease_s + 20.0  #: and after Redis forgot, the workers alone
+        self._forgets_s = [forgets_at_s]
+        self._dies_s: list[float] = []
         self._down_until_s = [0.0] * workers
 
     def strike(self, at_s: float, fault: Fault, calm: list[tuple[float, float]]) -> Strike:
         dice, down = self._dice, self._down_until_s
-        if fault in _DEADLY and at_s < self._spared_until_s:
-            fault = dice.choice([Fault.CUT_ONE, Fault.CUT_ALL, Fault.STORE_WRITES])
         worker, for_s = dice.randrange(len(down)), _lasts_s(fault, self._lease_s, dice)
+        if fault in _DEADLY and any(
+            -self._owed_s - for_s < at_s - forgets_s < self._told_s for forgets_s in self._forgets_s
+        ):
+            fault, for_s = dice.choice([Fault.CUT_ONE, Fault.CUT_ALL]), 0.0
+        if fault in _FORGETFUL:
+            deaths_s = [*self._dies_s, *(calm_s for calm_s, _ in calm)]
+            if any(-self._told_s < at_s - dies_s < self._owed_s for dies_s in deaths_s):
+                fault = Fault.REDIS_RESTART
+            else:
+                self._forgets_s.append(at_s)
         if fault in _DEADLY | {Fault.NAP}:
             up = [w for w in range(len(down)) if down[w] <= at_s]
             if len(up) < 2:
@@ -111,12 +127,7 @@ class _Rest:
             else:
                 worker = dice.choice(up)
                 down[worker] = at_s + for_s + 5.0
-        if fault in _FORGETFUL:
-            spare_s = self._lease_s + 20.0
-            if any(until_s > at_s for until_s in down) or any(at_s <= calm_s <= at_s + spare_s for calm_s, _ in calm):
-                fault = Fault.REDIS_RESTART
-            else:
-                self._spared_until_s = at_s + spare_s
+                self._dies_s.append(at_s + for_s)
         # What lasts is over before a calm kill.
         ahead = [calm_s - at_s - 1.0 for calm_s, _ in calm if calm_s > at_s]
         return Strike(at_s, fault, worker, max(0.0, min([for_s, *ahead])))

@@ -129,7 +129,7 @@ def _deaths(
 
 def _had(death: Struck, call: dict[str, Any], recorded_s: float) -> bool:
     """Whether the one that died had this call in flight, or its answer in hand and nowhere to record it."""
-    if call["account"] != f"slot{death.slot}" or call["began_s"] > death.at_s:
+    if call["account"] != f"slot{death.slot}" or call["began_s"] > death.at_s + _COMMIT_S:
         return False
     if call["ended_s"] >= death.at_s - _COMMIT_S:
         return True

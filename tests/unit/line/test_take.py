@@ -31,3 +31,11 @@ def test_a_small_batch_starts_behind_a_full_house() -> None:
 
 def test_the_finish_of_a_batch_needs_no_room() -> None:
     assert choose(["bl:a:finish", "bl:b:3"], {"b": 1}, 0) == ["bl:a:finish"]
+
+
+def test_what_the_dead_had_begun_waits_for_no_room_but_is_bounded() -> None:
+    """Their last answers lie in Redis alone until somebody has them; but one process cannot take over a whole fleet."""
+    jobs = [f"bl:a:{n}" for n in range(100, 120)]
+    lines = lines_of_job(jobs[0])
+    assert choose(jobs, {"a": 1}, 0, begun=set(jobs[5:]), spare_lines=2 * lines) == jobs[5:7]
+    assert choose(jobs, {"a": 1}, -2 * lines, begun=set(jobs), spare_lines=2 * lines) == []
