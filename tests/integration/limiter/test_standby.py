@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from unittest.mock import AsyncMock
@@ -72,3 +73,51 @@ async def test_who_stands_by_is_given_back_when_it_is_cancelled_or_a_pause_comes
     async with asyncio.timeout(SOON_S):
         while int(await redis_client.hget(keys.gate_state("alpha"), "q.sum")) != 3:  # type: ignore[misc]
             await asyncio.sleep(0.01)
+
+
+async def test_places_that_are_handed_on_are_never_one_too_many_over_the_fleet(gates: Callable[..., Gate]) -> None:
+    """Three workers, short calls of two batches, some cancelled while they wait: at no moment more than allowed."""
+    fleet = [gates(), gates(), gates()]
+    where = scopes(concurrency=5, rpm=10**7)
+    dice = random.Random(4)
+    in_flight, most, ended = 0, 0, 0
+
+    async def line(gate: Gate, batch: str) -> None:
+        nonlocal in_flight, most, ended
+        permit = await gate.admit(where, Demand(5, 5), batch_id=batch)
+        in_flight += 1
+        most = max(most, in_flight)
+        await asyncio.sleep(dice.uniform(0, 0.004))
+        in_flight -= 1
+        ended += 1
+        gate.settle(permit, input_tokens=5, output_tokens=5)
+
+    lines = [asyncio.create_task(line(gate, batch)) for _ in range(120) for gate in fleet for batch in "ab"]
+    stay = [task for task in lines if dice.random() < 0.9]
+    await soon(lambda: ended > 20)
+    for task in set(lines) - set(stay):
+        task.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*stay)
+    assert most == 5
+    assert ended >= len(stay)
+    await asyncio.gather(*lines, return_exceptions=True)
+    assert len(await granted(fleet[0], where, 5)) == 5, "nothing is left behind"
+
+
+async def test_a_place_that_comes_free_elsewhere_goes_to_who_stands_by_first(
+    gates: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = gates(), gates()
+    where = scopes(concurrency=2)
+    (elsewhere,) = await granted(two, where, 1)
+    await granted(one, where, 1)
+    monkeypatch.setattr(one._lanes["alpha",].standby, "_clock", lambda: 0.0)  # nobody has stood by for long
+    (first,) = await standing(one, where, 1)
+    second = asyncio.create_task(one.admit(where, Demand()))
+    two.settle(elsewhere)
+    async with asyncio.timeout(SOON_S):
+        await asyncio.wait([first, second], return_when=asyncio.FIRST_COMPLETED)
+    assert first.done()
+    assert not second.done()
+    second.cancel()
