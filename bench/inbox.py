@@ -41,7 +41,7 @@ from worker.embedded import EmbeddedRedis
 
 BUCKET, WATCHERS = "bench", 3
 POLL_S = 2.0  #: as configured by default; singles are put at any moment of it
-PATIENCE_S = 900.0
+PATIENCE_S = 3600.0
 ROOT = Path(__file__).parents[1]
 
 

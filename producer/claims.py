@@ -20,7 +20,8 @@ from redis.exceptions import RedisError, WatchError
 
 from bucketline import keys
 from bucketline.layout import batch_document
-from bucketline.store import NotFound, Store
+from bucketline.store import Store
+from producer.watch import stats_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -154,22 +155,17 @@ class Claims:
             pipe.exists(keys.batch_hash(batch_id))
         pipe.time()
         *answers, (seconds, _) = await pipe.execute()
-        found: list[Standing] = []
-        for batch_id, seen_s, is_known in zip(batch_ids, answers[::2], answers[1::2], strict=True):
-            if seen_s is not None and int(seconds) - seen_s < _DEAD_S:
-                found.append(Standing.UNDER_WAY)
-            elif is_known or await self._is_stored(batch_id):
-                found.append(Standing.STANDS)
-            else:
-                found.append(Standing.DEAD)
-        return found
+        asked = list(zip(batch_ids, answers[::2], answers[1::2], strict=True))
+        alive = {batch_id for batch_id, seen_s, _ in asked if seen_s is not None and int(seconds) - seen_s < _DEAD_S}
+        there = {batch_id for batch_id, _, is_known in asked if is_known}
+        lacking = [batch_id for batch_id in batch_ids if batch_id not in alive | there]
+        stored = await stats_of(self._store, [batch_document(batch_id) for batch_id in lacking])
+        there |= {batch_id for batch_id, stat in zip(lacking, stored, strict=True) if stat is not None}
 
-    async def _is_stored(self, batch_id: str) -> bool:
-        try:
-            await self._store.stat(batch_document(batch_id))
-        except NotFound:
-            return False
-        return True
+        def standing(batch_id: str) -> Standing:
+            return Standing.UNDER_WAY if batch_id in alive else Standing.STANDS if batch_id in there else Standing.DEAD
+
+        return [standing(batch_id) for batch_id in batch_ids]
 
     async def release(self, digest: str, batch_id: str) -> None:
         """Give a claim back, if it is still this batch's."""

@@ -38,6 +38,7 @@ __all__ = ["Inbox", "run_inbox"]
 
 _log = structlog.get_logger(__name__)
 _AGAIN_S = 60.0  #: an object that met a fault of ours or of the operator's is tried again after this
+_RENEW_S = 86400.0  #: claims live for a month after a look, and objects may lie in the inbox for longer
 _LAST_WORD_S = 10.0  #: how long objects being taken up may go on when told to stop
 
 
@@ -80,6 +81,7 @@ class Inbox:
         self._taker = Taker(store, redis, settings, outbox, self._claims, env, clock)
         self._still = Stillness(settings.inbox.settle_s)
         self._known: dict[str, str] = {}  #: key → ETag of versions that need no further look
+        self._renew_at_s = monotonic() + _RENEW_S
         self._again_s: dict[str, float] = {}
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(settings.inbox.takes)
@@ -138,6 +140,7 @@ class Inbox:
                 others.add(stat.key)
         etags = {stat.key: stat.etag for stat in uploads}
         self._known = {key: etag for key, etag in self._known.items() if etags.get(key) == etag}
+        await self._renew([stat for stat in uploads if stat.key in self._known])
         open_ = await self._open([s for s in uploads if s.key not in self._known and s.key not in self._taking])
         now_s = self._monotonic()
         self._again_s = {key: due_s for key, due_s in self._again_s.items() if due_s > now_s}
@@ -147,6 +150,15 @@ class Inbox:
             if stat.key not in self._again_s:
                 _, holder = open_[stat.key]
                 self._begin(Found(stat, _digest(stat), holder, options_key(stat.key) in others))
+
+    async def _renew(self, known: list[Stat]) -> None:
+        """Once a day, have the claims live on; an object whose claim has gone is looked at again."""
+        if self._monotonic() < self._renew_at_s:
+            return
+        for stat, holder in zip(known, await self._claims.holders(list(map(_digest, known))), strict=True):
+            if holder is None:
+                del self._known[stat.key]
+        self._renew_at_s = self._monotonic() + _RENEW_S
 
     async def _open(self, fresh: list[Stat]) -> dict[str, tuple[Stat, str | None]]:
         """Those that are nobody's, by key, with what holds the claim on them all the same."""

@@ -271,7 +271,7 @@ async def test_many_objects_are_each_taken_once_by_three_watchers(store, redis, 
     stop = asyncio.Event()
     watchers = [asyncio.create_task(run_inbox(store, redis, settings_with(), stop)) for _ in range(3)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while await redis.zcard(keys.BATCHES) < count:
                 await asyncio.sleep(0.05)
     finally:
@@ -307,6 +307,23 @@ async def test_a_growing_file_is_waited_for(redis, tmp_path):
     await store.close()
 
 
+async def test_claims_live_as_long_as_somebody_watches_what_they_are_on(store, redis):
+    """An object may lie in the inbox for years, and its batch must not be paid for again each month."""
+    now_s = [0.0]
+    outbox = Outbox(store, redis, every_s=1.0)
+    one = Inbox(store, redis, settings_with(), outbox, env=ENV, monotonic=lambda: now_s[0])
+    await store.put("inbox/x.jsonl", chat_line(1))
+    await one.once()
+    (claim,) = await redis.keys("bl:source:*")
+    await redis.expire(claim, 100)
+    await one.look()
+    assert await redis.ttl(claim) <= 100
+    now_s[0] += 86401.0
+    await one.look()
+    assert await redis.ttl(claim) > 86400
+    assert len(await batches(store)) == 1
+
+
 async def test_a_notice_through_sqs_has_the_inbox_looked_at_at_once(redis, s3_bucket, s3_server, monkeypatch):
     """With notices the inbox need hardly be listed; a poll of an hour would otherwise be the wait."""
     import boto3
@@ -319,7 +336,7 @@ async def test_a_notice_through_sqs_has_the_inbox_looked_at_at_once(redis, s3_bu
     stop = asyncio.Event()
     watching = asyncio.create_task(run_inbox(store, redis, settings_with(poll_s=3600.0, sqs_url=url), stop))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await store.put("inbox/x.jsonl", chat_line(1))
             while not await redis.zcard(keys.BATCHES):
                 await asyncio.to_thread(sqs.send_message, QueueUrl=url, MessageBody="{}")
