@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from bucketline import keys
 from tests.gatekit.living import SOON_S, Where, granted, scopes, soon
-from worker.limiter import Demand, Gate, Permit
+from worker.limiter import Demand, Gate, Permit, standby
 
 
 async def test_a_free_place_goes_on_without_a_way_to_redis(
@@ -24,10 +24,10 @@ async def test_a_free_place_goes_on_without_a_way_to_redis(
     where = scopes(concurrency=1, rpm=600_000)
     (permit,) = await granted(gate, where, 1)
     lane = gate._lanes["alpha",]
+    monkeypatch.setattr(standby, "_LIFE_S", 60.0)
     waiting = await standing(gate, where, 2)
     with monkeypatch.context() as away:
         away.setattr(gate, "admission", AsyncMock(side_effect=ConnectionError))
-        away.setattr(lane.standby, "_clock", lambda: 0.0)  # nobody has stood by for long
         for task in waiting:
             gate.settle(permit, input_tokens=1, output_tokens=1)
             assert lane.books.holding == 1
@@ -112,7 +112,7 @@ async def test_a_place_that_comes_free_elsewhere_goes_to_who_stands_by_first(
     where = scopes(concurrency=2)
     (elsewhere,) = await granted(two, where, 1)
     await granted(one, where, 1)
-    monkeypatch.setattr(one._lanes["alpha",].standby, "_clock", lambda: 0.0)  # nobody has stood by for long
+    monkeypatch.setattr(standby, "_LIFE_S", 60.0)
     (first,) = await standing(one, where, 1)
     second = asyncio.create_task(one.admit(where, Demand()))
     two.settle(elsewhere)
