@@ -103,7 +103,12 @@ def _print_attempts(attempts: list[dict[str, Any]]) -> None:
             ]
         )
         ended_s = None if started_s is None else started_s + attempt["latency_s"]
-    print_table(columns, rows, right=frozenset(("#", "waited", "took", "cost")))
+    print_table(
+        columns,
+        rows,
+        right=frozenset(("#", "waited", "took", "cost")),
+        spare=("began (UTC)", "tokens", "cost", "waited", "HTTP"),
+    )
 
 
 def _tokens(usage: dict[str, int] | None, *, long: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producer.commands.base import JsonFlag, print_json, print_table, with_producer
+from producer.commands.base import JsonFlag, print_json, print_table, say, with_producer
 
 if TYPE_CHECKING:
     from bucketline.batch import Progress
@@ -95,5 +95,6 @@ def show_estimates(learnt: Mapping[str, Learnt]) -> None:
                 "" if p95 is None else f"{p95:,}",
             ]
         )
+    say("")
     columns = ["estimated", "input is off by", "bytes a token", "output p95"]
     print_table(columns, rows, right=frozenset(columns[1:]))

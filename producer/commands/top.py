@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
         if json or once or not sys.stdout.isatty():
             snapshot = with_producer(context, _look)
             if json:
-                from producer.top.plain import document
+                from producer.top.document import document
 
                 print_json(document(snapshot))
             else:
@@ -62,11 +62,16 @@ async def _watch(producer: Producer) -> None:
 
 
 def _print(snapshot: Snapshot) -> None:
-    from producer.top.plain import tables
-    from producer.top.views import headline
+    from producer.top.views import PANES, headline
 
     say("\n".join(headline(snapshot)))
-    for title, columns, rows, right in tables(snapshot):
-        say(f"\n{title}")
-        if rows:
-            print_table(columns, rows, right=right)
+    for pane in PANES.values():
+        view = pane(snapshot)
+        say(f"\n{view.title}")
+        if view.rows:
+            print_table(
+                [column.name for column in view.columns],
+                [[cell.text for cell in row.cells] for row in view.rows],
+                right=frozenset(column.name for column in view.columns if column.right),
+                spare=[column.name for column in reversed(view.columns) if column.wide],
+            )

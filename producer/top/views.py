@@ -1,7 +1,7 @@
 """A snapshot as rows: queue, batches, providers, workers, failures.
 
 Comes in: a snapshot, and whether there is room for wide columns. Goes out: a ``View`` a pane, with texts, styles and what to
-sort by. Pure, so that the same snapshot draws the same screen. Called by ``plain`` and the app.
+sort by. Pure, so that the same snapshot draws the same screen. Called by ``top --once`` and the app.
 """
 
 from __future__ import annotations

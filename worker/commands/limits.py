@@ -145,7 +145,8 @@ def _show(scopes: list[ScopeState]) -> None:
         lines = [[d.name, f"{d.limit:,}", f"{d.used:,}", _SOURCES[d.source]] for d in scope.dimensions]
         for n, line in enumerate(lines or [["no limit", "", "", ""]]):
             rows.append([scope.name, *line, *ends] if n == 0 else ["", *line, "", "", "", ""])
-    print_table(columns, rows, right=frozenset(("allowed", "used", "in flight", "waiting", "next")))
+    right = frozenset(("allowed", "used", "in flight", "waiting", "next"))
+    print_table(columns, rows, right=right, spare=("set by", "next"))
 
 
 def _seconds(value_s: float | None) -> str:

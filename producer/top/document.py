@@ -1,6 +1,6 @@
-"""The monitor's panes printed once: for a pipe, a log, or a glance.
+"""The monitor's figures as a document, for programs.
 
-Comes in: a snapshot. Goes out: text or a document. Called by ``top --once`` and ``top --json``.
+Comes in: a snapshot. Goes out: the document that ``top --json`` prints.
 """
 
 from __future__ import annotations
@@ -10,21 +10,9 @@ from typing import Any
 from producer.monitor import Snapshot
 from producer.timeleft import left_s
 from producer.top.lanes import providers
-from producer.top.views import PANES, headline
+from producer.top.views import headline
 
-__all__ = ["document", "tables"]
-
-
-def tables(snapshot: Snapshot) -> list[tuple[str, list[str], list[list[str]], frozenset[str]]]:
-    """Every pane as title, columns, rows, and the columns that stand right; the head's lines are the first title."""
-    found: list[tuple[str, list[str], list[list[str]], frozenset[str]]] = []
-    for pane in PANES.values():
-        view = pane(snapshot)
-        kept = [n for n, column in enumerate(view.columns) if column.name != "batch"]  # the id is there in full
-        columns = [view.columns[n].name for n in kept]
-        rows = [[row.cells[n].text for n in kept] for row in view.rows]
-        found.append((view.title, columns, rows, frozenset(one.name for one in view.columns if one.right)))
-    return found
+__all__ = ["document"]
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
