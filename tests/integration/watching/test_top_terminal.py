@@ -160,3 +160,17 @@ def test_wait_shows_a_live_bar_on_a_terminal(batch_id: str) -> None:
         assert waiting.process.returncode == 3
     finally:
         waiting.close()
+
+
+@pytest.mark.parametrize("verb", ["status", "top"])
+def test_a_look_fits_eighty_columns(
+    batch_id: str, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal folds what is longer, and a folded table cannot be read."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run([verb] if verb == "status" else [verb, "--once"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    (row,) = [line for line in lines if "0%" in line and ("0/7" in line or "night.jsonl" in line)]
+    assert (batch_id if verb == "status" else batch_id.removeprefix("batch_")[:8]) in row
