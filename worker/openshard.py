@@ -1,4 +1,4 @@
-"""One shard while this process works on it: what is open, what is recorded and not sealed yet, whose it is.
+"""One shard while this process works on it: what is open, what is recorded and not sealed yet, whose it is; and how it ends.
 
 Comes in: the ticket. Changed by the shard's own coroutine, the recorder, the sealer and the leases, each in its part.
 Knows nothing of how any of them works.
@@ -9,16 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from bucketline.ledger import ClaimLost, Deltas, Extent
 from bucketline.part import Entry
 from bucketline.splice import loads
 from bucketline.tally import Tally
 
-__all__ = ["OpenShard", "deltas_of_line"]
-
+__all__ = ["OpenShard", "ShardEnd", "deltas_of_line"]
 
 _UNREAD = Extent(0, 0, 0)
+
+
+class ShardEnd(Enum):
+    """What the queue is to do with the ticket."""
+
+    ENDED = auto()
+    HAND_BACK = auto()  #: at once, to whoever has room
+    PUT_OFF = auto()  #: something is away: a little later
+    LAST = auto()  #: it was the batch's last shard: the batch can be finished
+    LOST = auto()  #: another worker has it: the ticket is his
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
 from typing import TypeVar
 
@@ -34,12 +33,12 @@ from worker.dedupe import Dedupe
 from worker.dispatch import Dispatcher
 from worker.lines import Lines, place_of
 from worker.logs import logger, said
-from worker.openshard import OpenShard
+from worker.openshard import OpenShard, ShardEnd
 from worker.record import Recorder
 from worker.seal import Sealer
-from worker.tasks import Stopped, end_tasks, unless
+from worker.tasks import Stopped, end_tasks, pause, unless
 from worker.traces import Traces
-from worker.ward import STRIKES, Ward, plan
+from worker.ward import POISON, STRIKES, Ward, plan
 
 __all__ = ["ShardEnd", "ShardRunner"]
 
@@ -52,18 +51,7 @@ _STOCK_S = 0.3  #: some looks at the queue
 _LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
 _MOST_DELAY_S = 15.0
 _T = TypeVar("_T")
-_POISON = "Its workers died several times with this line in hand; it was set apart and is not tried again."
 _AWAY = (StoreError, RedisError, OSError, LedgerGone)
-
-
-class ShardEnd(Enum):
-    """What the queue is to do with the ticket."""
-
-    ENDED = auto()
-    HAND_BACK = auto()  #: at once, to whoever has room
-    PUT_OFF = auto()  #: something is away: a little later
-    LAST = auto()  #: it was the batch's last shard: the batch can be finished
-    LOST = auto()  #: another worker has it: the ticket is his
 
 
 @dataclass(slots=True)
@@ -214,7 +202,7 @@ class ShardRunner:
         condemned, groups = plan([record.line for record in todo], weights)
         by_line = {record.line: record for record in todo}
         _log.warning("isolated", batch=batch_id, shard=number, deaths=strikes, lines=len(todo), condemned=condemned)
-        lines.condemn((by_line[line] for line in condemned), _POISON)
+        lines.condemn((by_line[line] for line in condemned), POISON)
         for group in groups:
             async with self.ward.turn():
                 await self._patiently(shard, partial(ledger.weigh, batch_id, number, group.lines, group.weight))
@@ -293,9 +281,7 @@ class ShardRunner:
                 if self.stopping.is_set():
                     raise
             shard.check()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
-                    await self.stopping.wait()
+            await pause(delay_s, self.stopping)
             delay_s = min(_MOST_DELAY_S, 2 * delay_s)
 
     async def _release(self, shard: OpenShard) -> None:

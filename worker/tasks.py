@@ -1,16 +1,18 @@
 """How background tasks end, and how a step is given up.
 
 Comes in: tasks that run for ever. Goes out: they have ended. One request to cancel is not enough: a client library may
-take it for its own time-out and go on, so it is repeated until the task is done. ``unless`` runs a step until an event.
+take it for its own time-out and go on, so it is repeated until the task is done. ``unless`` runs a step until an event,
+``pause`` waits until one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["Stopped", "end_tasks", "unless"]
+__all__ = ["Stopped", "end_tasks", "pause", "unless"]
 
 T = TypeVar("T")
 
@@ -42,3 +44,10 @@ async def unless(event: asyncio.Event, step: Awaitable[T]) -> T:
     finally:
         stop.cancel()
         await end_tasks(task)
+
+
+async def pause(seconds: float, event: asyncio.Event) -> None:
+    """Wait for so long, or until the event comes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -14,8 +14,9 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["CONDEMNED", "STRIKES", "Group", "Ward", "plan"]
+__all__ = ["CONDEMNED", "POISON", "STRIKES", "Group", "Ward", "plan"]
 
+POISON = "Its workers died several times with this line in hand; it was set apart and is not tried again."
 STRIKES = 2  #: so many claims may end in a death before the shard is worked off in isolation
 CONDEMNED = 6  #: a death in a large group, one in a small one, and two with the line alone in hand
 _ALONE, _AMONG = 2, 1  #: how much a death weighs
