@@ -170,7 +170,7 @@ def test_a_look_fits_eighty_columns(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert run([verb] if verb == "status" else [verb, "--once"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 80
     (row,) = [line for line in lines if "0%" in line and ("0/7" in line or "night.jsonl" in line)]
     assert (batch_id if verb == "status" else batch_id.removeprefix("batch_")[:8]) in row
