@@ -1,7 +1,7 @@
 """The fleet as Prometheus sees it: queue, batches, limits, circuits, workers, as Redis has them.
 
 Comes in: a snapshot before each scrape. Goes out: gauges without any batch in their labels. Every process with a metrics port
-shows the same figures of the fleet, so rules take their maximum, never their sum. Called by ``work`` and ``inbox``.
+shows the same figures of the fleet, so rules take their maximum, never their sum. Called by ``work``, ``inbox`` and ``monitor``.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _register_set(limits: typer.Typer) -> None:
         figures = _figures(said)
 
         async def change(redis: Redis) -> bool:
-            known = bool(await redis.sismember(keys.SCOPES, scope))  # type: ignore[misc]
+            known = scope.encode() in await redis.smembers(keys.SCOPES)  # type: ignore[misc]
             await set_figures(redis, scope, figures)
             return known
 

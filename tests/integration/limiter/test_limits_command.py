@@ -63,6 +63,14 @@ def test_a_figure_is_set_and_given_back(used_scope: str, capsys: pytest.CaptureF
     assert limits(capsys)["limits"]["rpm"]["source"] == "configuration"  # type: ignore[index]
 
 
+def test_a_scope_that_nobody_uses_is_set_and_said(used_scope: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip of the pen would limit nothing, and nobody would know."""
+    assert run(["limits", "set", used_scope, "--rpm", "7"]) == 0
+    assert "No worker" not in capsys.readouterr().err
+    assert run(["limits", "set", "alhpa", "--rpm", "7"]) == 0
+    assert "No worker has used a scope alhpa yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [(["--rpm", "fast"], "--rpm is 'fast'"), (["--input-tpm", "0"], "--input-tpm is '0'"), ([], "No figure was given")],
