@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bucketline.ledger import Ledger
 from tests.integration.line.weathered import Scene, a_scene
 
 LINES = 120
+LINES_OF_A_SHARD = 25  #: of the first
 
 
 @pytest.fixture
@@ -101,6 +103,26 @@ async def test_no_answer_is_lost_or_bought_twice(scene: Scene, strike: Callable[
     books = scene.simulator.books()["totals"]
     assert manifest["cost"]["usd"] == books["usd"].rstrip("0") or float(manifest["cost"]["usd"]) == float(books["usd"])
     assert manifest["counts"]["completed"] == LINES
+
+
+@pytest.mark.slow
+async def test_a_shard_in_isolation_keeps_its_answers_while_redis_is_away(scene: Scene) -> None:
+    """Between two groups it must tell Redis; a shard that ended there would leave its answers to a Redis that forgets them."""
+    batch_id = await scene.submit(LINES_OF_A_SHARD)
+    async with scene.client() as redis:
+        ledger = Ledger(redis)
+        for owner in ("one", "two", "three"):  # each died with it
+            assert await ledger.claim(batch_id, 0, 1, LINES_OF_A_SHARD, owner) is not None
+        await ledger.weigh(batch_id, 0, range(1, LINES_OF_A_SHARD + 1), 1)  # so that it is tried in small groups
+        await scene.start()
+        await scene.until(batch_id, 8)
+        away = asyncio.create_task(scene.wire.away(3.0))
+        await asyncio.sleep(1.0)
+        await redis.flushall()
+        await away
+    _, answered, failed = await scene.results(batch_id)
+    assert (len(answered), failed) == (LINES_OF_A_SHARD, [])
+    assert scene.calls == LINES_OF_A_SHARD
 
 
 @pytest.mark.slow
