@@ -4,7 +4,10 @@ line's own SDK can read; what cannot be said is named.
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -85,6 +88,37 @@ def test_a_member_that_nobody_knows_is_named_and_not_lost() -> None:
     names = adapter_for("gemini").refused(request, route("gemini", "gemini-3-pro"))
     of_the_tool = {"tools[0].function.new_switch", "tools[0].function.parameters"}
     assert set(names) == {"messages[0].content[0].new_mark", "newest_parameter", *of_the_tool}
+
+
+#: members whose insides are the user's own or mean nothing to an answer
+FREE = {
+    "schema", "parameters", "parametersJsonSchema", "responseJsonSchema", "input_schema", "cache_control", "metadata",
+    "labels", "args", "response", "safetySettings",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("one", LINES, ids=lambda one: one.name)
+def test_a_member_that_nobody_knows_is_named_wherever_in_a_line_it_stands(one: Sample) -> None:
+    wire = "bedrock" if one.form is not Form.GENERATE else "openai"
+    way = route(wire, MODELS[wire], region="eu-west-1")
+    for steps in objects_in(one.document["body"]):
+        body = copy.deepcopy(one.document["body"])
+        holder = body
+        for step in steps:
+            holder = holder[step]
+        holder["newest"] = {"a": 1}
+        names = adapter_for(wire).refused(line(one.form, body), way)
+        assert any(name.rpartition(".")[2] == "newest" for name in names), f"lost in silence at {steps}"
+
+
+def objects_in(value: Any, steps: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each object of a body, but for the free ones; a tool's input stands beside its name."""
+    if isinstance(value, dict):
+        yield steps
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in members:
+        if step not in FREE and not (step == "input" and "name" in value):
+            yield from objects_in(inner, (*steps, step))
 
 
 ANSWERS = [

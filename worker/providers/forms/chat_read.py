@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from worker.providers.forms.members import Members, objects
+from worker.providers.forms.members import Members
 from worker.providers.forms.shapes import arguments_object, declared, guessed_type, parse_data_url
 from worker.providers.neutral import (
     Media,
@@ -96,7 +96,6 @@ def _messages(body: Members) -> tuple[tuple[str, ...], tuple[Turn, ...]]:
             turns.append(Turn("user", (_tool_result(message),)))
         else:
             message.lose("role", str(role))
-        message.finish()
     return tuple(system), tuple(turns)
 
 
@@ -132,9 +131,8 @@ def _content(message: Members) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),) if content else ()
     parts: list[Part] = []
-    for holder in objects(content, message.at("content"), message.lost):
+    for holder in message.several("content", content):
         part = _part(holder)
-        holder.finish()
         if part is not None:
             parts.append(part)
     return tuple(parts)
@@ -184,11 +182,7 @@ def _tool(tool: Members) -> Tool | None:
     if kind != "function":
         tool.lose(why=str(kind))
         return None
-    function = tool.inner("function")
-    made = declared(function, "parameters")
-    for members in (function, tool):
-        members.finish()
-    return made
+    return declared(tool.inner("function"), "parameters")
 
 
 def tool_choice_of(body: Members) -> ToolChoice | None:
@@ -208,28 +202,21 @@ def tool_choice_of(body: Members) -> ToolChoice | None:
 
 
 def _output(body: Members) -> Output | None:
-    wanted = body.take("response_format")
-    if wanted is None:
-        return None
-    inner = wanted.get("json_schema") if isinstance(wanted, dict) else None
-    return format_of(wanted, inner, body, "response_format")
+    wanted = body.inner("response_format")
+    return format_of(wanted, wanted.inner("json_schema"))
 
 
-def format_of(wanted: Any, inner: Any, body: Members, name: str) -> Output | None:
+def format_of(wanted: Members, inner: Members) -> Output | None:
     """The output shape of a ``response_format`` (the schema one level in) or a ``text.format`` (flat)."""
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    kind = wanted.text("type")
     if kind == "json_object":
         return Output()
-    if kind == "json_schema" and isinstance(inner, dict) and isinstance(inner.get("schema"), dict):
-        strict, description = inner.get("strict"), inner.get("description")
-        return Output(
-            inner["schema"],
-            str(inner.get("name") or "answer"),
-            strict if isinstance(strict, bool) else None,
-            description if isinstance(description, str) else None,
-        )
-    if kind != "text":
-        body.lose(name)
+    schema = inner.object("schema") if kind == "json_schema" else None
+    if schema is not None:
+        name, strict, description = inner.text("name"), inner.flag("strict"), inner.text("description")
+        return Output(schema, name or "answer", strict, description)
+    if wanted.given and kind != "text":
+        wanted.lose()
     return None
 
 

@@ -64,16 +64,11 @@ def read_embeddings(form: Form, params: dict[str, Any]) -> Texts:
 
 def _read_google(body: Members) -> Texts:
     config = body.inner("config")
-    words = []
     content = body.inner("content")
     content.skip("role")
-    for part in content.each("parts"):
-        words.append(part.text("text") or "")
-        part.finish()
-    content.finish()
+    words = [part.text("text") or "" for part in content.each("parts")]
     task, title = body.text("taskType") or config.text("taskType"), body.text("title") or config.text("title")
     dimensions = body.whole("outputDimensionality") or config.whole("outputDimensionality")
-    config.finish()
     body.finish()
     return Texts(("".join(words),), dimensions, task, title, single=True, lost=tuple(body.lost))
 

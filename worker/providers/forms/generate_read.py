@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from bucketline.splice import dumps
 from worker.providers.forms.members import Members
 from worker.providers.forms.shapes import json_schema
 from worker.providers.neutral import (
@@ -62,8 +63,7 @@ def read_generate(params: dict[str, Any]) -> Prompt:
         metadata=body.texts("labels"),
     )
     config.skip_if("responseModalities", ["TEXT"], [])
-    for members in (thinking, config, body):
-        members.finish()
+    body.finish()
     return replace(prompt, lost=tuple(body.lost))
 
 
@@ -82,8 +82,6 @@ def _system(content: Members) -> Iterator[str]:
         text = part.text("text")
         if text:
             yield text
-        part.finish()
-    content.finish()
 
 
 def _turns(body: Members) -> Iterator[Turn]:
@@ -101,7 +99,6 @@ def _turns(body: Members) -> Iterator[Turn]:
                 part = _matched(part, open_calls)  # noqa: PLW2901
             parts.append(part)
         yield Turn("assistant" if role == "model" else "user", tuple(parts))
-        content.finish()
 
 
 def _matched(result: ToolResult, open_calls: list[ToolUse]) -> ToolResult:
@@ -118,7 +115,6 @@ def generate_parts(content: Members) -> Iterator[Part]:
     for part in content.each("parts"):
         part.skip("thoughtSignature", "videoMetadata", "partMetadata")
         made = _part(part)
-        part.finish()
         if made is not None:
             yield made
 
@@ -128,23 +124,20 @@ def _part(part: Members) -> Part | None:
     if text is not None:
         return Thought(text) if part.flag("thought") else Text(text)
     part.skip("thought")
-    call = part.take("functionCall")
-    if isinstance(call, dict):
-        args = call.get("args")
-        return ToolUse(str(call.get("id") or ""), str(call.get("name") or ""), args if isinstance(args, dict) else {})
-    response = part.take("functionResponse")
-    if isinstance(response, dict):
+    call = part.inner("functionCall")
+    if call.given:
+        return ToolUse(call.text("id") or "", call.text("name") or "", call.object("args") or {})
+    response = part.inner("functionResponse")
+    if response.given:
         return _response(response)
-    data = part.take("inlineData")
-    if isinstance(data, dict):
-        blob = Members(data)
+    blob = part.inner("inlineData")
+    if blob.given:
         media_type = (blob.text("mimeType") or "").lower()
         return Media(_kind(media_type), media_type, data=blob.text("data"), name=blob.text("displayName"))
-    file = part.take("fileData")
-    if isinstance(file, dict):
-        reference = Members(file)
-        media_type = (reference.text("mimeType") or "").lower()
-        return Media(_kind(media_type), media_type, url=reference.text("fileUri"), name=reference.text("displayName"))
+    file = part.inner("fileData")
+    if file.given:
+        media_type = (file.text("mimeType") or "").lower()
+        return Media(_kind(media_type), media_type, url=file.text("fileUri"), name=file.text("displayName"))
     return None
 
 
@@ -153,11 +146,9 @@ def _kind(media_type: str) -> Any:
     return family if family in ("image", "audio") else "file"
 
 
-def _response(response: dict[str, Any]) -> ToolResult:
-    from bucketline.splice import dumps
-
-    value = response.get("response")
-    name, call_id = str(response.get("name") or ""), str(response.get("id") or "")
+def _response(response: Members) -> ToolResult:
+    value = response.take("response")
+    name, call_id = response.text("name") or "", response.text("id") or ""
     if isinstance(value, dict) and len(value) == 1:
         for key in ("output", "error"):
             if isinstance(value.get(key), str):
@@ -173,16 +164,12 @@ def _tools(body: Members) -> Iterator[Tool]:
                 schema if isinstance(schema, dict) else json_schema(subset) if isinstance(subset, dict) else None
             )
             yield Tool(declared.text("name") or "", declared.text("description"), parameters)
-            declared.finish()
-        tool.finish()
 
 
 def _tool_choice(config: Members) -> tuple[ToolChoice | None, bool]:
     """The choice, and whether calls must keep to their schemas."""
     calling = config.inner("functionCallingConfig")
     mode, names = calling.text("mode"), calling.strings("allowedFunctionNames")
-    for members in (calling, config):
-        members.finish()
     match (mode or "AUTO").upper():
         case "ANY":
             return ToolChoice("required", names), False

@@ -1,6 +1,7 @@
 """A body's members, taken one by one, so that what nobody took can be named.
 
 Comes in: one object of a body. Goes out: its values, and at the end the names of those that were never asked for.
+An object owns those inside it that it was asked for, so that finishing the body finishes them all.
 Called by the readers of ``forms``; a null counts as absent, as it does with every provider.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["Members", "camel_to_snake", "objects"]
+__all__ = ["Members", "camel_to_snake"]
 
 
 class Members:
@@ -19,7 +20,9 @@ class Members:
         self._document: Mapping[str, Any] = document if isinstance(document, dict) else {}
         self._place = place
         self._taken: set[str] = set()
-        self._whole_lost = False
+        self._inner: list[Members] = []
+        self._settled = False  #: lost whole, or finished: nothing more is named
+        self.given = document is not None
         self.lost: list[str] = [] if lost is None else lost
         if document is not None and not isinstance(document, dict):
             self.lost.append(place or "body")
@@ -61,12 +64,19 @@ class Members:
 
     def inner(self, name: str) -> Members:
         """An object inside; an absent one is empty. Its losses are named here."""
-        return Members(self.take(name), self.at(name), self.lost)
+        return self._own(self.take(name), self.at(name))
 
     def each(self, name: str) -> Iterator[Members]:
         """The objects of a list inside."""
-        value = self.take(name)
-        yield from objects(value, self.at(name), self.lost)
+        yield from self.several(name, self.take(name))
+
+    def several(self, name: str, value: Any) -> Iterator[Members]:
+        """Each object of a list that was taken already; whatever else stands there is lost by name."""
+        if isinstance(value, list):
+            for at, one in enumerate(value):
+                yield self._own(one, f"{self.at(name)}[{at}]")
+        elif value is not None:
+            self.lost.append(self.at(name))
 
     def strings(self, name: str) -> tuple[str, ...]:
         """A string, or a list of strings."""
@@ -100,19 +110,27 @@ class Members:
 
     def lose(self, name: str = "", why: str = "") -> None:
         place = self.at(name) if name else self._place
-        self._whole_lost = self._whole_lost or not name
+        self._settled = self._settled or not name
         self.lost.append(f"{place} ({why})" if why else place)
 
     def at(self, name: str) -> str:
         return f"{self._place}.{name}" if self._place else name
 
     def finish(self) -> None:
-        """Name what was never taken; nothing more where the whole object is lost already."""
-        if self._whole_lost:
+        """Name what was never taken, here and further in; nothing more where the whole object is lost already."""
+        if self._settled:
             return
+        self._settled = True
         for name, value in self._document.items():
             if name not in self._taken and value is not None:
                 self.lose(str(name))
+        for inner in self._inner:
+            inner.finish()
+
+    def _own(self, document: Any, place: str) -> Members:
+        inner = Members(document, place, self.lost)
+        self._inner.append(inner)
+        return inner
 
     def _typed(self, name: str, kind: type) -> Any:
         value = self.take(name)
@@ -123,17 +141,6 @@ class Members:
             return value
         self.lose(name)
         return None
-
-
-def objects(value: Any, place: str, lost: list[str]) -> Iterator[Members]:
-    """Each object of a list; whatever else stands there is lost by name."""
-    if value is None:
-        return
-    if not isinstance(value, list):
-        lost.append(place)
-        return
-    for at, one in enumerate(value):
-        yield Members(one, f"{place}[{at}]", lost)
 
 
 def camel_to_snake(name: str) -> str:

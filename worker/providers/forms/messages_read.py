@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from worker.providers.forms.members import Members, objects
+from worker.providers.forms.members import Members
 from worker.providers.forms.shapes import arguments_object, declared
 from worker.providers.neutral import (
     Media,
@@ -42,7 +42,7 @@ def read_messages(params: dict[str, Any]) -> Prompt:
         tools=tuple(tool for tool in tools if tool is not None),
         tool_choice=choice,
         one_tool_at_a_time=single,
-        output=_output(output.take("format") or body.take("output_format"), output),
+        output=_output(output.inner("format")) or _output(body.inner("output_format")),
         max_tokens=body.whole("max_tokens"),
         stop=body.strings("stop_sequences"),
         temperature=body.number("temperature"),
@@ -54,8 +54,7 @@ def read_messages(params: dict[str, Any]) -> Prompt:
         tier=_tier(body.text("service_tier")),
         user=metadata.text("user_id"),
     )
-    for members in (output, metadata, body):
-        members.finish()
+    body.finish()
     return replace(prompt, lost=tuple(body.lost))
 
 
@@ -69,12 +68,11 @@ def _system(body: Members) -> Iterator[str]:
         if value:
             yield value
         return
-    for block in objects(value, "system", body.lost):
+    for block in body.several("system", value):
         block.skip("type", "cache_control")
         text = block.text("text")
         if text:
             yield text
-        block.finish()
 
 
 def _turns(body: Members) -> Iterator[Turn]:
@@ -85,7 +83,6 @@ def _turns(body: Members) -> Iterator[Turn]:
             yield Turn(role, parts)  # type: ignore[arg-type]
         else:
             message.lose("role", str(role))
-        message.finish()
 
 
 def _parts(holder: Members, name: str) -> Iterator[Part]:
@@ -94,10 +91,9 @@ def _parts(holder: Members, name: str) -> Iterator[Part]:
         if content:
             yield Text(content)
         return
-    for block in objects(content, holder.at(name), holder.lost):
+    for block in holder.several(name, content):
         block.skip("cache_control")
         part = _part(block)
-        block.finish()
         if part is not None:
             yield part
 
@@ -151,9 +147,7 @@ def _tool(tool: Members) -> Tool | None:
     if kind not in (None, "custom"):
         tool.lose(why=str(kind))
         return None
-    made = declared(tool, "input_schema")
-    tool.finish()
-    return made
+    return declared(tool, "input_schema")
 
 
 def _tool_choice(choice: Members) -> tuple[ToolChoice | None, bool]:
@@ -174,12 +168,12 @@ def _tool_choice(choice: Members) -> tuple[ToolChoice | None, bool]:
             return None, single
 
 
-def _output(wanted: Any, output: Members) -> Output | None:
-    if wanted is None:
-        return None
-    if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and isinstance(wanted.get("schema"), dict):
-        return Output(wanted["schema"], strict=True)
-    output.lose("format")
+def _output(wanted: Members) -> Output | None:
+    schema = wanted.object("schema") if wanted.text("type") == "json_schema" else None
+    if schema is not None:
+        return Output(schema, strict=True)
+    if wanted.given:
+        wanted.lose()
     return None
 
 

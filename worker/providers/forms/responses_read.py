@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker.providers.forms.chat_read import format_of, media_url, tool_choice_of
-from worker.providers.forms.members import Members, objects
+from worker.providers.forms.members import Members
 from worker.providers.forms.shapes import arguments_object, declared
 from worker.providers.neutral import (
     Media,
@@ -61,8 +61,7 @@ def read_responses(params: dict[str, Any]) -> Prompt:
         user=body.text("safety_identifier") or user,
         metadata=body.texts("metadata"),
     )
-    for members in (text, reasoning, body):
-        members.finish()
+    body.finish()
     return replace(prompt, lost=tuple(body.lost))
 
 
@@ -71,8 +70,8 @@ def _tier(tier: str | None) -> str | None:
 
 
 def _output(text: Members) -> Output | None:
-    wanted = text.take("format")
-    return None if wanted is None else format_of(wanted, wanted, text, "format")
+    wanted = text.inner("format")
+    return format_of(wanted, wanted)
 
 
 def _input(body: Members) -> tuple[tuple[str, ...], tuple[Turn, ...]]:
@@ -82,7 +81,7 @@ def _input(body: Members) -> tuple[tuple[str, ...], tuple[Turn, ...]]:
     if isinstance(value, str):
         return tuple(system), (Turn("user", (Text(value),)),)
     turns: list[Turn] = []
-    for item in objects(value, "input", body.lost):
+    for item in body.several("input", value):
         turn = _item(item)
         if turn is None:
             continue
@@ -125,7 +124,7 @@ def _result(item: Members) -> ToolResult:
     call_id = item.text("call_id") or ""
     if isinstance(output, str):
         return ToolResult(call_id, (Text(output),))
-    parts = [_part(part) for part in objects(output, item.at("output"), item.lost)]
+    parts = [_part(part) for part in item.several("output", output)]
     return ToolResult(call_id, tuple(part for part in parts if isinstance(part, Text | Media)))
 
 
@@ -134,10 +133,9 @@ def _content(item: Members) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),)
     parts: list[Part] = []
-    for holder in objects(content, item.at("content"), item.lost):
+    for holder in item.several("content", content):
         holder.skip("annotations", "logprobs")
         part = _part(holder)
-        holder.finish()
         if part is not None:
             parts.append(part)
     return tuple(parts)
@@ -165,6 +163,4 @@ def _tool(tool: Members) -> Tool | None:
     if kind != "function":
         tool.lose(why=str(kind))
         return None
-    made = declared(tool, "parameters")
-    tool.finish()
-    return made
+    return declared(tool, "parameters")
