@@ -42,11 +42,15 @@ async def _find(producer: Producer, batch_id: str, which: str, *, by_id: bool) -
     from producer.line import life_of_line, open_document
 
     document = await open_document(batch_id, producer.store)
+    ledger, away = None, None
     try:
         ledger = await producer.ledger()
-    except BucketlineError:
-        ledger = None  # a batch that is over lies whole in the store
-    return await life_of_line(document, which, producer.store, ledger, by_id=by_id)
+    except BucketlineError as error:
+        away = error  # a batch that is over lies whole in the store
+    life = await life_of_line(document, which, producer.store, ledger, by_id=by_id)
+    if away is not None and life.state == "open":
+        raise away  # its outcome may be in Redis
+    return life
 
 
 def _print(life: LineLife, document: dict[str, Any], *, bodies: bool) -> None:

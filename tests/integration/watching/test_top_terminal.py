@@ -145,6 +145,19 @@ def test_why_and_status_speak_of_it_too(batch_id: str, capsys: pytest.CaptureFix
     assert run(["why", "batch_unknown"]) == 2
 
 
+def test_show_calls_no_line_open_while_redis_cannot_be_asked(
+    batch_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest outcomes are in Redis alone."""
+    assert run(["show", batch_id, "1"]) == 3
+    assert "has no outcome yet" in capsys.readouterr().out
+    monkeypatch.setenv("BUCKETLINE_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert run(["show", batch_id, "1"]) == 4
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert "Redis at redis://127.0.0.1:1/0 cannot be reached" in printed.err
+
+
 def test_wait_is_quiet_in_a_pipe(batch_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["wait", batch_id, "--timeout", "0.1"]) == 3
     printed = capsys.readouterr()
