@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import sys
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -37,4 +38,6 @@ def start_at_once() -> None:
     # pydantic looks for plugins in the metadata of every distribution installed; whoever has some names the variable.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for name in UNREAD:
-        sys.modules.setdefault(name, _Unread(name))
+        # Where it is not installed, whoever can do without it has to find that out.
+        if name not in sys.modules and PathFinder.find_spec(name) is not None:
+            sys.modules[name] = _Unread(name)
