@@ -51,7 +51,10 @@ class Books:
 
     def encode(self) -> bytes:
         said = json.dumps(
-            {name: getattr(self, name) for name in ("calls", "in_flight", "most", "mean", "first_unix_s", "last_unix_s")}
+            {
+                name: getattr(self, name)
+                for name in ("calls", "in_flight", "most", "mean", "first_unix_s", "last_unix_s")
+            }
         )
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said.encode())
 

@@ -46,7 +46,10 @@ async def answering(answer: Callable[[Told], Reply]) -> AsyncIterator[Answering]
         if status == 0 and request.transport is not None:
             request.transport.abort()
         return web.Response(
-            status=status or 500, headers=dict(extra), body=json.dumps(document).encode(), content_type="application/json"
+            status=status or 500,
+            headers=dict(extra),
+            body=json.dumps(document).encode(),
+            content_type="application/json",
         )
 
     app = web.Application()
