@@ -40,8 +40,7 @@ _WEIGHTS: dict[Fault, int] = {
     Fault.REDIS_EMPTY: 2, Fault.CUT_ONE: 3, Fault.CUT_ALL: 2, Fault.AWAY: 2, Fault.LONG_AWAY: 1, Fault.SILENT: 2,
     Fault.STORE_WRITES: 3, Fault.STORE_ALL: 2,
 }  # fmt: skip
-_SEALED_S = 5.0  #: after its lease, the shards of the dead are taken up and what lies in Redis alone is sealed
-_CALM_AT = (0.05, 0.5)  #: as shares of the storm
+_CALM_AT = (0.05, 0.3)  #: as shares of the storm
 _FORGETS_AT = 0.85
 _FORGETFUL = {Fault.REDIS_BACK, Fault.REDIS_EMPTY}
 _DEADLY = {Fault.KILL, Fault.STOP, Fault.TERM, Fault.CLOCK}
@@ -101,7 +100,8 @@ class _Rest:
     def __init__(self, dice: random.Random, workers: int, lease_s: float, forgets_at_s: float) -> None:
         self._dice = dice
         self._lease_s = lease_s
-        self._owed_s = lease_s + _SEALED_S  #: after a death, Redis alone has answers for so long
+        # After a death Redis alone has answers: for a lease, for as long as it is out of reach meanwhile, and a little more.
+        self._owed_s = 2.5 * lease_s + 8.0
         self._told_s = lease_s + 20.0  #: and after Redis forgot, the workers alone
         self._forgets_s = [forgets_at_s]
         self._dies_s: list[float] = []
