@@ -25,10 +25,8 @@ from worker.providers.errors import not_json, refusal
 from worker.providers.forms import PROMPT_READERS
 from worker.providers.forms.answers_read import AnswerReader
 from worker.providers.forms.answers_write import ANSWER_WRITERS
-from worker.providers.frames import frames, is_framed
 from worker.providers.neutral import Prompt
-from worker.providers.sse import Event, events, is_stream
-from worker.providers.streams import Whole
+from worker.providers.streams import Event, Whole, events_of
 
 __all__ = [
     "NOTHING_LEFT",
@@ -152,7 +150,7 @@ def _parsed(reply: Reply, assemble: Assembler) -> Parsed | Failure:
         return orjson.loads(reply.body), reply
     except orjson.JSONDecodeError:
         pass
-    streamed = _events(reply)
+    streamed = events_of(reply)
     if streamed is not None:
         whole = assemble(streamed)
         document = whole.error if whole.document is None else whole.document
@@ -164,13 +162,6 @@ def _parsed(reply: Reply, assemble: Assembler) -> Parsed | Failure:
         return loads(reply.body.removeprefix(b"\xef\xbb\xbf")), reply
     except ValueError:
         return not_json(reply)
-
-
-def _events(reply: Reply) -> Iterable[Event] | None:
-    """What a reply holds where it is a stream, in whichever framing."""
-    if is_framed(reply):
-        return frames(reply.body)
-    return events(reply.body) if is_stream(reply) else None
 
 
 def _error_of(document: Any, reply: Reply, request: Request, route: Route, key: str) -> Failure | None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker.providers.forms.shapes import arguments_object
-from worker.providers.sse import Event
 from worker.providers.streams.base import Whole, append, index_of, join, present
+from worker.providers.streams.sse import Event
 
 __all__ = ["assemble_messages"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.providers.sse import Event
 from worker.providers.streams.base import Whole, append, index_of, join, objects, present
+from worker.providers.streams.sse import Event
 
 __all__ = ["assemble_generate"]
 

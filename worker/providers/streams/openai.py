@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from worker.providers.sse import DONE, Event
 from worker.providers.streams.base import Whole, append, join, objects
+from worker.providers.streams.sse import DONE, Event
 
 __all__ = ["assemble_chat", "assemble_responses"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bucketline.splice import loads
 from worker.providers.base import Reply
-from worker.providers.sse import Event
+from worker.providers.streams.sse import Event
 
 __all__ = ["frames", "is_framed"]
 
