@@ -30,6 +30,7 @@ JsonScalar = str | int | float | bool | None
 
 #: the spellings of "at most so many output tokens", by provider
 CAP_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
+_CAPS = frozenset(CAP_FIELDS)
 
 
 class Form(StrEnum):
@@ -108,14 +109,10 @@ def read_request(raw: bytes, line: int, default_model: str | None = None) -> Req
 def declared_cap_tokens(params: dict[str, Any]) -> int | None:
     """The largest output cap that a body declares in any spelling, None where it declares none."""
     config = params.get("generationConfig")
-    places = (params, config) if isinstance(config, dict) else (params,)
-    largest = 0
-    for place in places:
-        for name in CAP_FIELDS:
-            cap = place.get(name)
-            if cap is not None and isinstance(cap, int) and cap > largest:
-                largest = cap
-    return largest or None
+    caps = [params[name] for name in _CAPS & params.keys()]
+    if isinstance(config, dict):
+        caps += [config[name] for name in _CAPS & config.keys()]
+    return max([cap for cap in caps if isinstance(cap, int)], default=0) or None
 
 
 def _usual(raw: bytes, line: int) -> Request | None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import SERVER_SOFTWARE, HttpProcessingError
 from yarl import URL
 
@@ -54,35 +56,41 @@ class Direct:
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
         try:
-            reply = await self._ask(connection, written)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            if protocol._parser is None:  # noqa: SLF001  # one parser reads every answer of a connection
+                self._prepare(protocol)
+            transport.write(written)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:  # a word in between; the answer comes after it
+                message, content = await protocol.read()
+            body = await content.readany()
+            if not content.at_eof():
+                body = await self._rest(body, content)
         except BaseException as error:
             connection.close()
             if isinstance(error, HttpProcessingError):
                 raise aiohttp.ClientResponseError(target.request.request_info, ()) from error
             raise
         connection.release()
-        return reply
+        return Reply(message.code, message.headers, body)
 
-    async def _ask(self, connection: aiohttp.connector.Connection, written: bytes) -> Reply:
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
-            raise aiohttp.ServerDisconnectedError
+    def _prepare(self, protocol: ResponseHandler) -> None:
         protocol.set_response_params(
             read_until_eof=True, max_line_size=self._head_bytes, max_field_size=self._head_bytes
         )
-        transport.write(written)
-        message, content = await protocol.read()
-        while 100 <= message.code < 200 and message.code != 101:  # a word in between; the answer comes after it
-            message, content = await protocol.read()
-        blocks: list[bytes] = []
-        size = 0
+
+    async def _rest(self, first: bytes, content: aiohttp.StreamReader) -> bytes:
+        """The whole body; most come in one piece."""
+        blocks, size = [first], len(first)
         while not content.at_eof():
             block = await content.readany()
             size += len(block)
             if size > self._most_bytes:
                 raise aiohttp.ClientPayloadError
             blocks.append(block)
-        return Reply(message.code, message.headers, blocks[0] if len(blocks) == 1 else b"".join(blocks))
+        return b"".join(blocks)
 
     def _target(self, url: str) -> _Target:
         """Raises InvalidURL for an address that is none."""
@@ -103,9 +111,14 @@ def _written(head: str, call: Call) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\r") != len(headers) or lines.count("\n") != len(headers):
         raise ValueError("a header holds a line end")
-    given = {name.lower() for name in headers}
-    usual = "".join([line for name, line in _DEFAULTS.items() if name not in given])
-    return f"{head}{usual}{lines}Content-Length: {len(call.body)}\r\n\r\n".encode() + call.body
+    return f"{head}{_usual(*headers)}{lines}Content-Length: {len(call.body)}\r\n\r\n".encode() + call.body
+
+
+@lru_cache(maxsize=256)
+def _usual(*names: str) -> str:
+    """The lines that stand in every request, but for those that a call brings itself."""
+    given = {name.lower() for name in names}
+    return "".join([line for name, line in _DEFAULTS.items() if name not in given])
 
 
 def is_plain(call: Call, *, most_bytes: int) -> bool:

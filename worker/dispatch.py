@@ -74,18 +74,17 @@ class Dispatcher:
         life.order = self.orders.order(request, plan, batch.document.options, self.draw())
         if not life.order:
             return life.failed(Failure(Kind.INVALID_INPUT, "No route of the plan reaches the least quality asked for."))
-        rules = self._rules(plan, batch)
         outcome = None
         while outcome is None:
             if not batch.running.is_set():
                 with self.sight.wait(batch.id, Reason.PAUSED):
                     await batch.running.wait()
-            outcome = await self._round(life, plan, rules, batch)
+            outcome = await self._round(life, plan, batch)
         return outcome
 
-    async def _round(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Outcome | None:
+    async def _round(self, life: Life, plan: Plan, batch: OpenBatch) -> Outcome | None:
         """One attempt and what follows from it; None where the line goes on."""
-        given = await self._route(life, plan, rules, batch)
+        given = await self._route(life, plan, batch)
         if given is None:
             return None
         if isinstance(given, Failure):
@@ -105,18 +104,17 @@ class Dispatcher:
         finally:
             self.turnstile.leave()
             batch.landed()
-        return await self._after(life, plan, rules, batch, given, result)
+        return await self._after(life, plan, batch, given, result)
 
-    async def _after(
-        self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch, given: Pass, result: Result
-    ) -> Outcome | None:
+    async def _after(self, life: Life, plan: Plan, batch: OpenBatch, given: Pass, result: Result) -> Outcome | None:
         """From a result to the line's end, or to its next attempt."""
-        if self._raise_cap(life, given.route, rules, batch, result):
+        if self._raise_cap(life, given.route, batch, result):
             return None
         if isinstance(result, Answer):
             return life.answered(result)
         if result.kind is Kind.CONTEXT_TOO_LONG:
             life.leave_smaller(plan, self.likely.demand(life.request, given.route).input_tokens)
+        rules = self._rules(plan, batch)
         match decide(result, self._standing(life, given, rules, batch, result), rules, self.draw()):
             case Retry(after_s):
                 with self.sight.wait(batch.id, Reason.BACKOFF, given.route.name):
@@ -129,7 +127,7 @@ class Dispatcher:
                 return life.failed(result)
         return None
 
-    async def _route(self, life: Life, plan: Plan, rules: Rules, batch: OpenBatch) -> Pass | Failure | None:
+    async def _route(self, life: Life, plan: Plan, batch: OpenBatch) -> Pass | Failure | None:
         """The first usable route of the line. Where all are closed the line waits, if its batch does; None: look again.
 
         A route that is only passed over for a while is looked at again when its time is up.
@@ -143,9 +141,8 @@ class Dispatcher:
         given = self.health.take(plan.routes, order)
         if given is not None:
             return given
-        kind = (
-            None if rules.wait_for_quota or ready_in_s is not None else self.health.closed_for_good(plan.routes, order)
-        )
+        waits = ready_in_s is not None or self._rules(plan, batch).wait_for_quota
+        kind = None if waits else self.health.closed_for_good(plan.routes, order)
         if kind is not None:
             return Failure(kind, TABLE[kind].sentence)
         try:
@@ -222,12 +219,12 @@ class Dispatcher:
             return None
         return life.failed(Failure(Kind.BUDGET, TABLE[Kind.BUDGET].sentence))
 
-    def _raise_cap(self, life: Life, route: Route, rules: Rules, batch: OpenBatch, result: Result) -> bool:
+    def _raise_cap(self, life: Life, route: Route, batch: OpenBatch, result: Result) -> bool:
         """Ask a truncated line once more with a larger cap, where its batch says so; the answer at hand is kept."""
         if batch.document.options.on_truncated != "raise" or life.raised:
             return False
         cut = result.finish_reason in CUT if isinstance(result, Answer) else result.kind is Kind.TRUNCATED
-        if not cut or life.here.attempts >= rules.max_attempts:
+        if not cut or life.here.attempts >= self.retry.max_attempts:
             return False
         larger = raised(life.base, route)
         if larger is None:

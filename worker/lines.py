@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bucketline.batch import BatchDocument
 from bucketline.failure import TABLE, Failure, Kind
@@ -130,11 +131,11 @@ class Lines:
             traced.line(shard.batch_id, request.form, outcome, began_s)
         self.recorder.put(shard, outcome)
 
-    async def _outcome(self, life: Life) -> Outcome:
+    def _outcome(self, life: Life) -> Coroutine[Any, Any, Outcome]:
         batch = self.batch
         if batch.document.options.dedupe:
-            return await self.dedupe.outcome(life.request, batch.document, lambda: self.dispatcher.run(life, batch))
-        return await self.dispatcher.run(life, batch)
+            return self.dedupe.outcome(life.request, batch.document, lambda: self.dispatcher.run(life, batch))
+        return self.dispatcher.run(life, batch)
 
     def _understand(self, record: Record) -> Request | Fault:
         if record.oversized:

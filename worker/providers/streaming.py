@@ -18,6 +18,7 @@ from worker.providers.quirks import quirks_of
 __all__ = ["wants_stream"]
 
 _LONG_EFFORTS = frozenset({"high", "xhigh", "max", "HIGH", "XHIGH"})
+_THOUGHT = frozenset({"reasoning_effort", "reasoning", "output_config", "thinking", "generationConfig"})
 _SHORT_EFFORTS = frozenset({"none", "minimal", "low"})
 _LONG_OUTPUT_TOKENS = 21_333  #: at 36 tokens a second more than ten minutes, where Anthropic's SDK stops waiting
 
@@ -39,6 +40,8 @@ def _family_streams(preset: str | None, base_url: str, model: str) -> bool:
 
 
 def _thinks_long(params: Mapping[str, Any]) -> bool:
+    if _THOUGHT.isdisjoint(params):
+        return False
     if params.get("reasoning_effort") in _LONG_EFFORTS:
         return True
     for name in ("reasoning", "output_config"):

@@ -185,6 +185,36 @@ async def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used
             await asyncio.sleep(0.01)
 
 
+async def test_answers_framed_in_every_way_follow_each_other_on_one_connection(transport: Transport) -> None:
+    """One parser reads them all: what one answer left in it must not reach the next."""
+    packed = gzip.compress(b"packed")
+    framed = {
+        b"plain": b"Content-Length: 5\r\n\r\nplain",
+        b"chunks": b"Transfer-Encoding: chunked\r\n\r\n3\r\nchu\r\n3\r\nnks\r\n0\r\n\r\n",
+        b"packed": b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed,
+        b"": b"Content-Length: 0\r\n\r\n",
+    }
+    connections = 0
+
+    async def answers_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            wanted = await read_request(reader)
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" if wanted == b"chunks" else b"")
+            head, body = framed[wanted].split(b"\r\n\r\n", 1)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+            await writer.drain()
+            writer.write(body)
+
+    async with a_server(answers_all) as url:
+        for wanted in [*framed, *reversed(framed)]:
+            reply = await send(transport, url, wanted)
+            assert isinstance(reply, Reply)
+            assert (reply.status, reply.body) == (200, wanted)
+    assert connections == 1
+
+
 async def test_what_never_left_costs_nothing(transport: Transport) -> None:
     async with a_server(silent) as url:
         pass
