@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
-from bucketline import keys
+from bucketline import keys, queue
 from bucketline.connect import connect_redis
 from bucketline.errors import BucketlineError, ConfigError
 from bucketline.ledger import LedgerGone
@@ -77,6 +77,7 @@ class LineWorker(Worker):
         self._engine = engine
         self._leases = leases
         self._bell = bell
+        self._take = queue.taker(engine.redis)
         self._looked_s = self._worked_s = 0.0
         self.in_progress_timeout_s = settings.lease_s
 
@@ -115,8 +116,13 @@ class LineWorker(Worker):
         taken |= engine.runner.open_jobs() | engine.put_off.names()
         free = [name for name in names if name not in taken]
         left, runner = await self._left_behind(free) if calm else set(), engine.runner
-        chosen = choose(free, runner.open_by_batch(), runner.room_lines, begun=left, spare_lines=runner.most_lines)
-        await super().start_jobs([name.encode() for name in chosen])
+        chosen = choose(free, runner.open_by_batch(), runner.room_lines, begun=left, spare_lines=runner.spare_lines)
+        begun = await self._take(chosen[: self.max_jobs - self.job_counter], self.in_progress_timeout_s)
+        for name, rank in begun.items():
+            await self.sem.acquire()
+            self.job_counter += 1
+            self.tasks[name] = task = self.loop.create_task(self.run_job(name, int(rank)))
+            task.add_done_callback(lambda _: self._release_sem_dec_counter_on_complete())
 
     async def _left_behind(self, free: list[str]) -> set[str]:
         """Those that somebody began and nobody holds, where there is no room for all; they stand at the queue's head."""
