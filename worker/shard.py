@@ -83,22 +83,27 @@ class ShardRunner:
         return sum(shard.pending for shard in self.open)
 
     @property
-    def most_lines(self) -> int:
-        """How many lines that work this process should have open."""
-        return self.settings.open_requests or 3 * self.settings.concurrency
-
-    @property
     def room_lines(self) -> int:
-        """How many more lines to open: for each place, and for as many as end before the next shards are here.
+        """How many more lines to open.
 
         Lines that wait for a route, an equal or an operator do no work: others may come in beside them, up to a bound.
         """
-        soon = int(self.dispatcher.turnstile.ends_a_s() * _STOCK_S)
-        most = self.settings.open_requests or max(3 * self.settings.concurrency, soon)
+        most = self._most_lines
         paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
         asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
         idle = min(self.dispatcher.health.parked + self.dedupe.parked + asleep, (_PARKED - 1) * most)
         return most + idle - self.open_lines
+
+    @property
+    def spare_lines(self) -> int:
+        """How many more it may open beyond that room, of what the dead had open: the same bound on memory."""
+        return (_PARKED - 1) * self._most_lines
+
+    @property
+    def _most_lines(self) -> int:
+        """Lines that work: for each place, and for as many as end before the next shards are here."""
+        soon = int(self.dispatcher.turnstile.ends_a_s() * _STOCK_S)
+        return self.settings.open_requests or max(3 * self.settings.concurrency, soon)
 
     def open_jobs(self) -> set[str]:
         """The queue's names of the shards that this process has open."""

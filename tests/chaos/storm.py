@@ -176,7 +176,9 @@ class Storm:
     async def _replaced(self, worker: Worker, clock_off: str | None) -> None:
         assert worker.child is not None
         code = await worker.child.wait(60)
-        if code != 0 and "worker_started" in worker.child.said()[1]:  # before that it has nothing, and no handler
+        if (
+            code not in (0, -signal.SIGKILL) and "worker_started" in worker.child.said()[1]
+        ):  # before that it has nothing, and no handler
             self.done.append(f"a worker that was told to end said {code}")
         self.stage.start(worker, clock_off if faketime_library() else None)
 
