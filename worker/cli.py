@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from bucketline.errors import BucketlineError, InputError
 from bucketline.shown import shown
 from producer.commands.base import Globals
-from worker.startup import start_at_once
+from worker.startup import end_at_once, start_at_once
 
 __all__ = ["main"]
 
@@ -118,7 +118,9 @@ def _tell_version(asked: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its exit code."""
     start_at_once()
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
+    end_at_once()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
