@@ -314,3 +314,15 @@ async def test_a_permit_that_waited_long_for_a_place_goes_back_for_a_new_one(lay
         async with asyncio.timeout(15):
             assert (await task).ok
         assert engine.turnstile.in_flight == 0
+
+
+async def test_where_calls_are_short_more_lines_are_open_than_places_alone_would_need(
+    lay: Lay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three lines for each place are used up before the queue is looked at again, and the places stand empty."""
+    async with lay(a=[answer()]) as line:
+        engine = line.engine
+        usual = 3 * engine.settings.worker.concurrency
+        assert engine.runner.room_lines == usual
+        monkeypatch.setattr(engine.turnstile, "ends_a_s", lambda: 10.0 * usual)
+        assert engine.runner.room_lines > 2 * usual
