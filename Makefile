@@ -4,7 +4,7 @@ BIN = .venv/bin
 CASES ?=
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick bench bench-quick \
+.PHONY: help demo test test-peers test-deploy check audit fix replay chaos-providers chaos chaos-quick chaos-seeds bench bench-quick \
 	bench-limits bench-limits-quick bench-inbox bench-inbox-quick bench-startup bench-metrics bench-scaling \
 	schema reference clean constraints
 
@@ -45,6 +45,9 @@ chaos: .venv/ready-dev ## 10,000 lines through three workers while everything ar
 
 chaos-quick: .venv/ready-dev ## the same in a minute and a half
 	@$(BIN)/python -m tests.chaos.lines --quick
+
+chaos-seeds: .venv/ready-dev ## the quick form fifty times, by seed; its table goes to build/chaos-seeds.md (an hour)
+	@$(BIN)/python -m tests.chaos.lines --quick --seeds 50 --log build/chaos-seeds.md
 
 bench: .venv/ready-dev ## the whole line beside a bare loop and other clients; writes bench/results.md (half an hour)
 	@$(BIN)/python -m bench.line

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -217,12 +218,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="append a row for each storm to this table")
     options = parser.parse_args(arguments)
     if options.log and not options.log.exists():
+        options.log.parent.mkdir(parents=True, exist_ok=True)
         options.log.write_text("\n".join(TABLE_HEAD) + "\n", encoding="utf-8")
     base = QUICK if options.quick else FULL
     changes = {name: value for name in ("lines", "faults") if (value := getattr(options, name)) is not None}
     size = Size(**{name: getattr(base, name) for name in Size.__slots__} | changes)
     if faketime_library() is None:
         _say("libfaketime is not installed: no worker's clock is set off.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us ends what we started
     bad = 0
     for seed in range(options.seed, options.seed + options.seeds):
         began_s = time.monotonic()
