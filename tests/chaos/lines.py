@@ -68,7 +68,7 @@ async def storm(seed: int, size: Size, folder: Path) -> Verdict:
         code, said = await stage.command("submit", str(source))
         assert code == 0, said
         batch_id = json.loads(said)["id"]
-        raging = Storm(stage, plan, seen, random.Random(seed))
+        raging = Storm(stage, batch_id, plan, seen, random.Random(seed))
         await _until_over(stage, batch_id, raging, seen)
         return await _judged(stage, batch_id, raging, seen, size, folder)
 

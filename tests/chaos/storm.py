@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bucketline import keys
 from tests.chaos.plan import Fault, Strike, quiet_s
 from tests.chaos.stage import Stage, Worker, faketime_library
 from tests.chaos.verdict import Struck
@@ -36,6 +38,7 @@ class Storm:
     """One plan on one stage."""
 
     stage: Stage
+    batch_id: str
     plan: Sequence[Strike]
     seen: Sightings
     dice: random.Random
@@ -56,7 +59,7 @@ class Storm:
                 break
             except TimeoutError:
                 pass
-            aimed = self._aimed(strike)
+            aimed = await self._aimed(strike)
             self.done.append(aimed.fault.value)
             self.log.append((round(self.seen.now_s(), 2), f"{aimed.fault.value}, worker {aimed.worker}", aimed.for_s))
             await self._strike(aimed, place)
@@ -72,10 +75,27 @@ class Storm:
         pid = f"-{worker.pid}-"
         return tuple(shard for shard, holder in self.seen.holders.items() if pid in holder)
 
-    def _aimed(self, strike: Strike) -> Strike:
+    async def _aimed(self, strike: Strike) -> Strike:
+        """The strike as it is done: at whoever holds most, and Redis forgets nothing that nobody living has."""
+        if strike.fault in (Fault.REDIS_EMPTY, Fault.REDIS_BACK) and await self._left_in_redis():
+            return replace(strike, fault=Fault.REDIS_RESTART)
         if not strike.alone:
             return strike
         return replace(strike, worker=max(self.stage.workers, key=lambda worker: len(self._held(worker))).slot)
+
+    async def _left_in_redis(self) -> bool:
+        """Whether a killed worker's answers lie there, in no part yet, and no claim has been made since.
+
+        Storms that keep everything else away long enough (Redis out of reach, the store failing) put that claim off.
+        """
+        async with self.stage.direct as redis:
+            claims = await redis.hgetall(keys.batch_claims(self.batch_id))  # type: ignore[misc]
+            for death in self.struck:
+                for shard in death.shards if death.what == Fault.KILL else ():
+                    claimed_s = int(claims.get(str(shard).encode(), 0)) / 1e6  # a generation is Redis' clock
+                    if claimed_s < death.unix_s and await redis.llen(keys.batch_open(self.batch_id, shard)):  # type: ignore[misc]
+                        return True
+        return False
 
     async def passed(self) -> None:
         """Everything that lasts has ended, every worker lives."""
@@ -158,7 +178,10 @@ class Storm:
             other.fault in _AWAY and other.at_s <= strike.at_s <= other.at_s + other.for_s + _BACK_S
             for other in self.plan
         )
-        self.struck.append(Struck(self.seen.now_s(), strike.fault.value, worker.slot, worker_id, held, quiet, cut_off))
+        struck = Struck(
+            self.seen.now_s(), time.time(), strike.fault.value, worker.slot, worker_id, held, quiet, cut_off
+        )
+        self.struck.append(struck)
 
     def _later(self, step: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(step)

@@ -26,6 +26,7 @@ class Struck:
     """A worker as it was when it died or was stopped: when (the simulator's seconds), its slot and id, its shards."""
 
     at_s: float
+    unix_s: float
     what: str
     slot: int
     worker_id: str
