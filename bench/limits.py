@@ -3,12 +3,13 @@
     python -m bench.limits            1, 2 and 4 worker processes, the fleet, the cost (ten minutes)
     python -m bench.limits --quick    2 worker processes and half a minute measured, the rest shorter (three minutes)
 
-What is measured, and how, is said by ``bench.allowance``, ``bench.fleet`` and ``bench.gate_cost``.
+It needs about one core to itself; a starved worker uses less than it may. What is measured, and how, is said by ``bench.allowance``, ``bench.fleet`` and ``bench.gate_cost``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", help="worker processes, one run for each number")
     chosen = parser.parse_args()
     counts = chosen.workers if chosen.workers is not None else [2] if chosen.quick else [1, 2, 4]
+    print(f"{os.cpu_count()} cores, of which others used {os.getloadavg()[1]:.1f} in the five minutes before")
     print(HEAD, flush=True)
     missed = 0
 
