@@ -3,7 +3,8 @@
     python -m bench.limits            1, 2 and 4 worker processes, the fleet, the cost (ten minutes)
     python -m bench.limits --quick    2 worker processes and half a minute measured, the rest shorter (three minutes)
 
-It needs about one core to itself; a starved worker uses less than it may. What is measured, and how, is said by ``bench.allowance``, ``bench.fleet`` and ``bench.gate_cost``.
+It needs about one core to itself; a starved worker uses less than it may. What is measured, and how, is said by
+``bench.allowance``, ``bench.fleet`` and ``bench.gate_cost``.
 """
 
 from __future__ import annotations
