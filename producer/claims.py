@@ -155,17 +155,16 @@ class Claims:
             pipe.exists(keys.batch_hash(batch_id))
         pipe.time()
         *answers, (seconds, _) = await pipe.execute()
-        asked = list(zip(batch_ids, answers[::2], answers[1::2], strict=True))
-        alive = {batch_id for batch_id, seen_s, _ in asked if seen_s is not None and int(seconds) - seen_s < _DEAD_S}
-        there = {batch_id for batch_id, _, is_known in asked if is_known}
-        lacking = [batch_id for batch_id in batch_ids if batch_id not in alive | there]
+        found = dict.fromkeys(batch_ids, Standing.DEAD)
+        for batch_id, seen_s, is_known in zip(batch_ids, answers[::2], answers[1::2], strict=True):
+            if seen_s is not None and int(seconds) - seen_s < _DEAD_S:
+                found[batch_id] = Standing.UNDER_WAY
+            elif is_known:
+                found[batch_id] = Standing.STANDS
+        lacking = [batch_id for batch_id, standing in found.items() if standing is Standing.DEAD]
         stored = await stats_of(self._store, [batch_document(batch_id) for batch_id in lacking])
-        there |= {batch_id for batch_id, stat in zip(lacking, stored, strict=True) if stat is not None}
-
-        def standing(batch_id: str) -> Standing:
-            return Standing.UNDER_WAY if batch_id in alive else Standing.STANDS if batch_id in there else Standing.DEAD
-
-        return [standing(batch_id) for batch_id in batch_ids]
+        found |= {batch_id: Standing.STANDS for batch_id, stat in zip(lacking, stored, strict=True) if stat is not None}
+        return [found[batch_id] for batch_id in batch_ids]
 
     async def release(self, digest: str, batch_id: str) -> None:
         """Give a claim back, if it is still this batch's."""

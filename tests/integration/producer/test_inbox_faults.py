@@ -121,7 +121,7 @@ async def test_a_watcher_that_dies_after_its_claim_costs_nothing(
     gate.weather.append(held)
     dying = start_watcher(work_folder, gate, redis_url, s3_bucket)
     try:
-        assert await asyncio.to_thread(held.held.wait, 60)
+        assert await asyncio.to_thread(held.held.wait, 240)
     finally:
         dying.send_signal(signal.SIGKILL)
         dying.wait()
@@ -167,7 +167,7 @@ async def test_an_object_replaced_in_the_middle_of_its_reading_is_taken_in_its_n
     held = Weather("GetObject", key="inbox/x.jsonl", cut_after=2 * MIB, hold=threading.Event())
     gate.weather.append(held)
     taking = asyncio.create_task(watcher().once())
-    assert await asyncio.to_thread(held.held.wait, 60)
+    assert await asyncio.to_thread(held.held.wait, 240)
     await asyncio.to_thread(s3_client.put_object, Bucket=s3_bucket, Key="inbox/x.jsonl", Body=new)
     held.hold.set()
     await taking
@@ -227,7 +227,7 @@ async def test_a_watcher_told_to_stop_ends_what_it_has_begun_and_leaves_the_rest
     gate.weather.append(held)
     one = watcher(takes=1)
     await one.look()
-    assert await asyncio.to_thread(held.held.wait, 60)
+    assert await asyncio.to_thread(held.held.wait, 240)
     closing = asyncio.create_task(one.close())
     await asyncio.sleep(0)
     held.hold.set()
@@ -249,7 +249,7 @@ async def test_what_was_forgotten_is_looked_for_until_the_store_lets_it(store, g
     stop = asyncio.Event()
     publishing = asyncio.create_task(publisher.run(stop))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while await _get(store, "outbox/x/manifest.json") is None:
                 await asyncio.sleep(0.05)
     finally:
