@@ -55,6 +55,7 @@ def main() -> int:
         worker = bench.product("work")
         bench.single("first")  # waits for the processes to start
         waits_s = [bench.single(f"single-{number}") for number in range(asked.singles)]
+        print(json.dumps({"put_to_first_call_s": spread(waits_s)}), file=sys.stderr)  # the rest takes its time
         wait_for(bench.is_quiet)
         end(worker)
         figures = bench.flood(asked.objects, watchers)
