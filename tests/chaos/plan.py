@@ -65,8 +65,8 @@ def make_plan(
 ) -> list[Strike]:
     """Every kind once where there is room for it, the rest by weight; evenly spread with jitter.
 
-    Two kills stand alone, with nothing else for a lease and a half, so that it can be told how long shards lie about. With
-    an even seed Redis forgets once in any case, and fewer workers die before and after.
+    Two kills stand alone, with no death for a lease and a half before and nothing at all after, so that it can be told how long
+    shards lie about. With an even seed Redis forgets once in any case, and fewer workers die before and after.
     """
     dice = random.Random(seed)
     kinds = [fault for fault in Fault if fault not in without]
@@ -117,6 +117,8 @@ class _Rest:
             -self._owed_s - for_s < at_s - forgets_s < self._told_s for forgets_s in self._forgets_s
         ):
             fault, for_s = dice.choice([Fault.CUT_ONE, Fault.CUT_ALL]), 0.0
+        if fault in _DEADLY and any(0 < calm_s - at_s < quiet_s + for_s for calm_s, quiet_s in calm):
+            fault, for_s = Fault.CUT_ALL, 0.0
         if fault in _FORGETFUL:
             deaths_s = [*self._dies_s, *(calm_s for calm_s, _ in calm)]
             if any(-self._told_s < at_s - dies_s < self._owed_s for dies_s in deaths_s):
