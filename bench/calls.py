@@ -133,9 +133,9 @@ def two(stage: Stage) -> list[str]:
         f"Two processes, {LATENCY_S * 1000:.0f} ms, 100 in flight each, {lines:,} lines",
         ("processes", "calls a second", "CPU ms a request, all processes"),
         [(workers, spread(rates[workers], 0), spread(costs[workers])) for workers in found],
-        "At this pace nothing is the limit but the calls in flight: Redis uses "
-        f"{redis_share * 100:.0f} % of a core at the most, each process less than a fifth of one. Where CPU is the limit, two "
-        "cores of their own do twice the work of one, divided by the ratio of the CPU for each request.",
+        f"By Little's law one process can do {100 / LATENCY_S:.0f} calls a second here; where it does fewer, the machine had no "
+        f"more for it. Redis uses {redis_share * 100:.0f} % of a core at the most. Where CPU is the limit, two cores of their own "
+        "do twice the work of one, divided by the ratio of the CPU for each request.",
     )
 
 
