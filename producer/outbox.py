@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 import uuid
 from collections.abc import Callable
@@ -42,6 +43,7 @@ _LEASE_MS = 15_000
 _LOST_S = 120.0  #: an upload whose batch has not come to be by then will not
 _COPIES = 4  #: results copied at once
 _LOOKS = 16  #: batches looked at at once
+_NEWS = 200  #: statuses written in one round; results must not wait for thousands of them
 _RESULTS = (("output.jsonl", output_object), ("errors.jsonl", errors_object), ("manifest.md", manifest_page))
 
 
@@ -157,13 +159,17 @@ class Outbox:
         """Bring every upload's folder up to date; with ``wait`` also the copies that this begins."""
         raw: dict[bytes, bytes] = await self._redis.hgetall(keys.INBOX)  # type: ignore[misc]
         uploads = [upload for item in raw.values() if (upload := Upload(**loads(item))).batch_id not in self._copies]
-        ids, following = [upload.batch_id for upload in uploads], []
+        ids = [upload.batch_id for upload in uploads]
         signs = await self._redis.zmscore(keys.SUBMITTING, ids) if ids else []
+        news: list[tuple[Upload, Progress | None]] = []
         for upload, sign, known in zip(uploads, signs, await self._ledger.progress_of_many(ids), strict=True):
+            if known and known.state in TERMINAL:
+                self._begin_copies(upload, known)
             # one still being taken up is nowhere yet, and asking the store for it would cost two requests a round
-            if self._is_news(known) if known else not sign:
-                following.append(self._follow(upload, known))
-        await asyncio.gather(*following)
+            elif self._is_news(known) if known else not sign:
+                news.append((upload, known))
+        random.shuffle(news)  # what does not fit into this round has the same chance in the next
+        await asyncio.gather(*(self._follow(*each) for each in (news if wait else news[:_NEWS])))
         if wait:
             await asyncio.gather(*self._copies.values())
         if self._webhooks is not None:
@@ -224,7 +230,7 @@ class Outbox:
 
     def _is_news(self, progress: Progress) -> bool:
         """Most of thousands of batches wait: nothing is to be done for them."""
-        return progress.state in TERMINAL or self._shown.get(progress.id) != dumps(progress.document())
+        return self._shown.get(progress.id) != dumps(progress.document())
 
     async def _show(self, upload: Upload, progress: Progress) -> None:
         document = progress.document()
