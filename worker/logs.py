@@ -6,10 +6,11 @@ in: events carry named fields, and no caller passes a body.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -34,6 +35,19 @@ def _spelt(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[s
     return {name: shown(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
+class _Stderr:
+    """Whatever ``sys.stderr`` is when an event comes. One that is closed, full or read by nobody costs the event, never a line."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 def set_up_logs(*, level: str = "INFO", json: bool | None = None) -> None:
     """Send events to stderr: JSON when it is no terminal or ``json`` says so. arq's own log follows at WARNING."""
     as_json = (not sys.stderr.isatty()) if json is None else json
@@ -50,7 +64,7 @@ def set_up_logs(*, level: str = "INFO", json: bool | None = None) -> None:
             *rendered,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s %(levelname)s %(message)s")

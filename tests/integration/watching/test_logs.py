@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,25 @@ def test_a_terminal_shows_text(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().err
     assert "claim_lost" in text
     assert not text.lstrip().startswith("{")
+
+
+def test_a_log_that_cannot_be_written_raises_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A closed stderr or a pipe without a reader costs the event: a line must not fail for it."""
+    set_up_logs(json=True)
+    log = logger("test.closed")
+    with (tmp_path / "log").open("w") as closed:
+        monkeypatch.setattr("sys.stderr", closed)
+        log.warning("written")
+    log.warning("not written")
+    read, written = os.pipe()
+    os.close(read)
+    unread = os.fdopen(written, "w", buffering=1)
+    monkeypatch.setattr("sys.stderr", unread)
+    log.warning("not written either")
+    monkeypatch.undo()
+    with contextlib.suppress(BrokenPipeError):
+        unread.close()
+    assert (tmp_path / "log").read_text().count("\n") == 1
 
 
 async def test_a_line_in_bad_weather_logs_no_prompt_no_answer_and_no_key(
