@@ -31,6 +31,7 @@ __all__ = [
     "LinesLacking",
     "OutOfStep",
     "Recorded",
+    "Renewed",
     "ShardGroup",
     "ShardLedger",
     "Standing",
@@ -114,6 +115,14 @@ class Standing:
     ours: bool
     newest: int  #: 0 where Redis knows no claim
     unsealed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Which life of which server answered ("" where it does not say), and how each shard stands, in the order asked."""
+
+    run: str
+    standings: Sequence[Standing]
 
 
 class ShardLedger:
@@ -209,8 +218,8 @@ class ShardLedger:
         )
         return _left(left, batch_id)
 
-    async def renew(self, owner: str, life_s: float, shards: Sequence[tuple[str, int]]) -> list[Standing]:
-        """Renew the leases of shards (batch, number) in one step, and see how they stand.
+    async def renew(self, owner: str, life_s: float, shards: Sequence[tuple[str, int]]) -> Renewed:
+        """Renew the leases of shards (batch, number) in one step, and see how they stand; of none costs a command all the same.
 
         A lease that nobody has becomes ours, one that another has stays his.
         """
@@ -228,14 +237,13 @@ class ShardLedger:
     async def renew_finish(self, owner: str, life_s: float, batch_id: str) -> bool:
         """The same for the job that finishes a batch; whether it is ours."""
         names = [mark_of(keys.finish_job_id(batch_id)), keys.batch_claims(batch_id), keys.batch_hash(batch_id) + ":"]
-        (standing,) = await self._renewed(owner, life_s, names, [-1])
+        (standing,) = (await self._renewed(owner, life_s, names, [-1])).standings
         return standing.ours
 
-    async def _renewed(self, owner: str, life_s: float, names: list[str], shards: list[int]) -> list[Standing]:
-        if not names:
-            return []
-        answers = await self._renew(keys=names, args=[owner, int(life_s * 1000), *shards])
-        return [Standing(bool(mine), int(newest or 0), int(unsealed)) for mine, newest, unsealed in answers]
+    async def _renewed(self, owner: str, life_s: float, names: list[str], shards: list[int]) -> Renewed:
+        run, *answers = await self._renew(keys=names, args=[owner, int(life_s * 1000), *shards])
+        standings = [Standing(bool(mine), int(newest or 0), int(unsealed)) for mine, newest, unsealed in answers]
+        return Renewed(run.decode(), standings)
 
     async def release(self, batch_id: str, shard: int, in_hand: Mapping[int, int] | None = None) -> None:
         """Say that a claim ends without harm, as do the lines that were in hand, with their weights."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from bucketline.batch import BatchDocument, BatchOptions, new_batch_id
+from bucketline.documents import read_document
 from bucketline.errors import ServiceUnavailable
-from bucketline.layout import batch_document
 from bucketline.ledger import Ledger
 from bucketline.queue import enqueue_shards
 from bucketline.settings import Settings
@@ -105,5 +105,5 @@ async def _claimed(claims: Claims, digest: str, batch_id: str, store: Store) -> 
         if holder is None:
             return None
         with contextlib.suppress(NotFound):
-            return BatchDocument.model_validate_json(await store.get(batch_document(holder)))
+            return await read_document(store, holder)
         await asyncio.sleep(_LOOK_S)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bucketline.batch import BatchDocument
+from bucketline.documents import read_document
 from bucketline.errors import BatchNotFound, UsageError
 from bucketline.jsonl import Record, records, records_of
-from bucketline.layout import batch_document, input_object, parts_prefix, rejects_object
+from bucketline.layout import input_object, parts_prefix, rejects_object
 from bucketline.ledger import Ledger
 from bucketline.part import parse_header
 from bucketline.request import JsonScalar, read_request
@@ -92,7 +93,7 @@ class LineLife:
 async def open_document(batch_id: str, store: Store) -> BatchDocument:
     """The batch's document. Raises BatchNotFound."""
     try:
-        return BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+        return await read_document(store, batch_id)
     except NotFound:
         raise BatchNotFound(f"There is no batch {batch_id} in {store.address}.") from None
 

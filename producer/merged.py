@@ -15,9 +15,10 @@ from typing import Any
 import orjson
 
 from bucketline.batch import BatchDocument
+from bucketline.documents import read_document
 from bucketline.errors import BatchNotFound, UsageError
 from bucketline.jsonl import records
-from bucketline.layout import batch_document, errors_object, output_object
+from bucketline.layout import errors_object, output_object
 from bucketline.money import nano_from_usd, usd
 from bucketline.request import JsonScalar
 from bucketline.splice import loads, splice
@@ -85,7 +86,7 @@ async def _chain(batch_id: str, store: Store) -> list[BatchDocument]:
     following: str | None = batch_id
     while following is not None:
         try:
-            document = BatchDocument.model_validate_json(await store.get(batch_document(following)))
+            document = await read_document(store, following)
         except NotFound:
             raise BatchNotFound(f"There is no batch {following} in {store.address}.") from None
         chain.insert(0, document)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bucketline.batch import BatchDocument
+from bucketline.documents import read_document
 from bucketline.errors import InputError, UsageError
 from bucketline.failure import Code
 from bucketline.jsonl import records
-from bucketline.layout import batch_document, errors_object, input_object, output_object
+from bucketline.layout import errors_object, input_object, output_object
 from bucketline.request import CAP_FIELDS, Form, Request, read_request
 from bucketline.settings import Settings
 from bucketline.splice import dumps, loads, splice
@@ -92,7 +93,7 @@ async def rerun(
     """Make the new batch. Raises as ``submit``, and NotFinished, BatchNotFound, UsageError."""
     kinds = wanted_kinds(only)
     await finished_manifest(batch_id, store)
-    document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+    document = await read_document(store, batch_id)
     options = batch_options(document.options, asked)
     source = await rerun_input(store, document, kinds, Change(set_, tuple(unset)))
     return await submit(source, store, redis, settings, options, rerun_of=batch_id, check_keys=check_keys, warn=warn)

@@ -14,8 +14,9 @@ from typing import Any
 
 from bucketline.batch import BatchDocument
 from bucketline.bill import figures
+from bucketline.documents import read_document
 from bucketline.errors import BatchNotFound, NotFinished
-from bucketline.layout import batch_document, errors_object, input_object, manifest_object, output_object, parts_prefix
+from bucketline.layout import errors_object, input_object, manifest_object, output_object, parts_prefix
 from bucketline.manifest import Manifest
 from bucketline.splice import loads
 from bucketline.store import NotFound, Store
@@ -121,7 +122,7 @@ async def verify(
 
 async def _documents(store: Store, batch_id: str) -> tuple[BatchDocument, Manifest]:
     try:
-        document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+        document = await read_document(store, batch_id)
     except NotFound:
         raise BatchNotFound(f"There is no batch {batch_id} in {store.address}.") from None
     try:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from bucketline.batch import TERMINAL, BatchDocument, Counts, Progress, State
+from bucketline.documents import read_document
 from bucketline.errors import BatchNotFound, NotFinished
 from bucketline.layout import BATCHES, batch_document, batch_id_of, manifest_object
 from bucketline.ledger import Ledger
@@ -37,10 +38,9 @@ async def progress_of(batch_id: str, ledger: Ledger | None, store: Store) -> Pro
     if manifest is not None:
         return _of_manifest(manifest)
     try:
-        raw = await store.get(batch_document(batch_id))
+        return _of_document(await read_document(store, batch_id))
     except NotFound:
         raise BatchNotFound(f"There is no batch {batch_id} in {store.address}.") from None
-    return _of_document(BatchDocument.model_validate_json(raw))
 
 
 async def recent(ledger: Ledger, store: Store, limit: int = 50) -> list[Progress]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bucketline.batch import BatchDocument
+from bucketline.documents import read_document
 from bucketline.layout import (
     MANIFESTS,
-    batch_document,
     day_of_manifest_copy,
     manifest_object,
     orders_object,
@@ -90,6 +89,6 @@ async def _clean_one(store: Store, ledger: Ledger, batch_id: str, done: Cleaned,
 
 async def _shards(store: Store, batch_id: str) -> int:
     try:
-        return len(BatchDocument.model_validate_json(await store.get(batch_document(batch_id))).shards)
+        return len((await read_document(store, batch_id)).shards)
     except NotFound:
         return 0

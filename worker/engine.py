@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bucketline.catalog import Catalog
+from bucketline.documents import Documents
 from bucketline.ledger import Ledger
 from bucketline.prices import PriceBook
 from bucketline.settings import Settings
@@ -142,6 +143,7 @@ def build_engine(settings: Settings, redis: ArqRedis, store: Store) -> Engine:
     runner = ShardRunner(
         worker_id=worker_id,
         store=store,
+        documents=Documents(store),
         ledger=ledger,
         control=control,
         recorder=recorder,

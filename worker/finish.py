@@ -12,8 +12,9 @@ from collections.abc import Callable
 from bucketline.batch import BatchDocument, State
 from bucketline.bill import build_manifest
 from bucketline.catalog import Catalog
+from bucketline.documents import read_document
 from bucketline.failure import Code
-from bucketline.layout import batch_document, manifest_copy, manifest_object, manifest_page, unfinished_mark
+from bucketline.layout import manifest_copy, manifest_object, manifest_page, unfinished_mark
 from bucketline.ledger import Ledger
 from bucketline.manifest import FileFacts, Manifest
 from bucketline.manifest_page import manifest_text
@@ -32,7 +33,7 @@ async def finish_batch(
     batch_id: str, store: Store, ledger: Ledger, *, book: PriceBook, catalog: Catalog, clock: Callable[[], float]
 ) -> State:
     """Bring a batch to its final state. Raises LinesMissing, LedgerGone and the store's errors."""
-    document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+    document = await read_document(store, batch_id)
     manifest = await _present(store, batch_id)
     if manifest is None:
         moved = await ledger.move(batch_id, State.FINALIZING)

@@ -49,6 +49,7 @@ class Leases:
         self._settle_s = self._every_s + 1.0  #: by then every worker that lives has renewed
         self._calm_s: float | None = None  #: None until it is known whether others live
         self._was_away = False  #: whether Redis ever was away, or this process stood still
+        self._run = ""  #: Redis' run id at the last renewal
         engine.turnstile.leased = lambda: self.fresh
 
     @property
@@ -106,14 +107,11 @@ class Leases:
         shards = list(engine.runner.open)
         before = [_state(shard) for shard in shards]
         named = [(shard.batch_id, shard.shard) for shard in shards]
-        if shards:
-            found = await engine.ledger.renew(engine.worker_id, self._lease_s, named)
-        else:
-            found = []
-            await engine.redis.ping()
+        found = await engine.ledger.renew(engine.worker_id, self._lease_s, named)
         engine.sight.renewals += len(shards)
-        for shard, was, standing in zip(shards, before, found, strict=True):
+        for shard, was, standing in zip(shards, before, found.standings, strict=True):
             self._heed(shard, was, standing)
+        self._note_run(found.run)
         self._note_success(asked_s)
         engine.turnstile.look()
         for batch_id in list(engine.finishing):
@@ -126,6 +124,13 @@ class Leases:
             self._was_away = True
         self._renewed_s = asked_s
 
+    def _note_run(self, run: str) -> None:
+        """Another life of Redis, or another server, may have forgotten the last seconds of every shard."""
+        if self._run and run and run != self._run:
+            for shard in self._engine.runner.open:
+                shard.stale = True
+        self._run = run or self._run
+
     def _heed(self, shard: OpenShard, was: tuple[int, int, int], standing: Standing) -> None:
         if not standing.ours or (shard.generation and standing.newest > shard.generation):
             if not shard.lost.is_set():
@@ -134,10 +139,10 @@ class Leases:
             shard.lose()
         elif shard.generation and standing.newest < shard.generation:
             shard.stale = True  # Redis has forgotten our claim, and so perhaps our outcomes
-        elif was == _state(shard) and standing.unsealed != len(shard.unsealed) + shard.sealing:
+        elif was == _state(shard) and standing.unsealed != shard.listed:
             shard.stale = True
 
 
 def _state(shard: OpenShard) -> tuple[int, int, int]:
     """What changes with every step in which the list in Redis may change."""
-    return shard.pending, shard.sequence, shard.waiting + len(shard.unsealed) + shard.sealing
+    return shard.pending, shard.sequence, shard.waiting + shard.listed

@@ -17,8 +17,9 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from bucketline import keys
-from bucketline.batch import TERMINAL, BatchDocument, BatchOptions, Progress
+from bucketline.batch import TERMINAL, BatchOptions, Progress
 from bucketline.circuit import read_all_circuits
+from bucketline.documents import read_document
 from bucketline.errors import UsageError
 from bucketline.failure import TABLE, Kind
 from bucketline.layout import batch_document
@@ -157,7 +158,7 @@ def _resumed(work: Path) -> str | None:
 
 async def _let_go(batch_id: str, engine: Engine) -> None:
     """Drop the leases of the run that died: the folder is locked, so nobody else works on its shards."""
-    document = BatchDocument.model_validate_json(await engine.store.get(batch_document(batch_id)))
+    document = await read_document(engine.store, batch_id)
     await release(engine.redis, batch_id, len(document.shards))
     await engine.redis.unlink(keys.WORKERS)  # nor is it waited for, as a worker that may still live would be
 

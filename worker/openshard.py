@@ -46,17 +46,18 @@ class OpenShard:
     tally: Tally = field(default_factory=Tally)
     since_s: float = 0.0  #: monotonic time of the oldest unsealed line
     sequence: int = 0  #: of the next part
-    sealing: int = 0  #: lines in a part that is being written, still in Redis
+    sealing: list[Entry] = field(default_factory=list)  #: in a part that is being written, still in Redis
     seal_delay_s: float = 0.0  #: how long the next try is put off where sealing fails
     seal_not_before_s: float = 0.0
     elsewhere: set[int] = field(default_factory=set)  #: lines that another claim recorded meanwhile
-    stale: bool = False  #: Redis may hold other unsealed lines than these: bring them in step before sealing
+    stale: bool = False  #: Redis may hold other unsealed lines than these: bring them in step, soon and before sealing
     over: bool = False  #: the batch has finished without us
     closed: bool = False  #: nobody works on it here any more
     lost: asyncio.Event = field(default_factory=asyncio.Event)  #: another worker has it
     done: asyncio.Event = field(default_factory=asyncio.Event)  #: no line is pending
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  #: held while a part is written
     sealer: asyncio.Task[None] | None = None  #: writes a part beside the lines
+    offerer: asyncio.Task[None] | None = None  #: brings Redis in step beside both
     let_go: Callable[[], None] | None = None  #: ends what waits
 
     def lose(self) -> None:
@@ -64,6 +65,11 @@ class OpenShard:
         self.lost.set()
         if self.let_go is not None:
             self.let_go()
+
+    @property
+    def listed(self) -> int:
+        """How many unsealed outcomes Redis should have."""
+        return len(self.sealing) + len(self.unsealed)
 
     def check(self) -> None:
         """Raises ClaimLost: it may have been lost while we waited for something else."""

@@ -245,7 +245,7 @@ class Recorder:
             else:
                 shard.keep(waiting.entry, self._monotonic())
                 shard.tally.add(waiting.outcome)
-        if unsealed != len(shard.unsealed) + shard.sealing:
+        if unsealed != shard.listed:
             shard.stale = True
         self._settled(shard, waitings)
 

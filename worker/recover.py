@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from bucketline.batch import BatchDocument, State
+from bucketline.documents import read_document
 from bucketline.jsonl import records
 from bucketline.layout import (
-    batch_document,
     manifest_object,
     orders_object,
     parts_prefix,
@@ -47,7 +47,7 @@ async def recover(batch_id: str, store: Store, ledger: Ledger, redis: ArqRedis) 
 
     Raises NotFound when the store has no such batch.
     """
-    document = BatchDocument.model_validate_json(await store.get(batch_document(batch_id)))
+    document = await read_document(store, batch_id)
     if await _is_over(store, batch_id):
         await store.delete(unfinished_mark(batch_id))
         return False

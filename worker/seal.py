@@ -2,8 +2,8 @@
 
 Comes in: an open shard with recorded lines. Goes out: one part object, and a shorter list in Redis. Where the list in Redis
 may be another than is known here (another claim has recorded lines, Redis was emptied or set back), our lines are offered
-again first and the list is read back: so a recorded answer outlives Redis as long as the worker that has it. Called by
-``shard``; each step either happens or raises, and may be tried again. Patience is the caller's.
+again at once, whether or not the store takes parts, and the list is read back: so a recorded answer outlives Redis as long as
+the worker that has it. Called by ``shard``; each step either happens or raises, and may be tried again. Patience is the caller's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from redis.exceptions import RedisError
+
 from bucketline.layout import part_object, shard_parts_prefix
-from bucketline.ledger import ClaimLost, Deltas, Ledger, ShardGroup
+from bucketline.ledger import ClaimLost, Deltas, Ledger, LedgerGone, ShardGroup
 from bucketline.outcome import Outcome
 from bucketline.part import BadPart, Entry, check_body, encode_part, parse_header
 from bucketline.splice import loads
@@ -61,8 +63,7 @@ class Sealer:
         Raises ClaimLost, LedgerGone, OutOfStep, and the store's and Redis' errors; what is not dropped stays known here.
         """
         async with shard.lock:
-            if shard.stale:
-                await self._bring_in_step(shard)
+            await self.bring_in_step(shard)
             if not shard.unsealed:
                 return
             # A worker that was stopped for long must not add parts to a batch that others have finished meanwhile.
@@ -70,27 +71,39 @@ class Sealer:
                 raise ClaimLost(shard.batch_id)
             entries, tally, size = shard.unsealed, shard.tally, shard.unsealed_bytes
             shard.unsealed, shard.tally, shard.unsealed_bytes = [], Tally(), 0
-            shard.sealing = len(entries)
+            shard.sealing = entries
             try:
                 await self._write(shard, entries, tally)
                 async with self._recorder.lock:
                     left = await self._ledger.sealed(shard.batch_id, shard.shard, shard.generation, entries)
-                    shard.sealing = 0
+                    shard.sealing = []
                     shard.stale = shard.stale or left != len(shard.unsealed)
             except BaseException:
-                shard.unsealed, shard.sealing = entries + shard.unsealed, 0
+                shard.unsealed, shard.sealing = entries + shard.unsealed, []
                 shard.unsealed_bytes += size
                 shard.tally.merge(tally)
                 shard.stale = True  # whether the last step was done is not known
                 raise
             self._recorder.let_go(size)
 
-    def seal_beside(self, shard: OpenShard) -> None:
-        """Seal while the lines go on, where it is due; a seal that fails is tried again a little later."""
+    def keep_safe(self, shard: OpenShard) -> None:
+        """Beside the lines: bring Redis in step, however the store is, and seal where it is due; both are tried again."""
+        if shard.stale and (shard.offerer is None or shard.offerer.done()):
+            shard.offerer = asyncio.create_task(self._offer_quietly(shard))
         if not self.is_due(shard) or self._monotonic() < shard.seal_not_before_s:
             return
         if shard.sealer is None or shard.sealer.done():
             shard.sealer = asyncio.create_task(self._seal_quietly(shard))
+
+    async def _offer_quietly(self, shard: OpenShard) -> None:
+        try:
+            await self.bring_in_step(shard)
+        except ClaimLost:
+            shard.lose()
+        except (RedisError, OSError, LedgerGone):
+            return  # it is stale still, and the next look tries again
+        except Exception as error:
+            _log.error("offer_broke", batch=shard.batch_id, shard=shard.shard, error=type(error).__name__)
 
     async def _seal_quietly(self, shard: OpenShard) -> None:
         try:
@@ -154,15 +167,25 @@ class Sealer:
         shard.sequence += 1
         await self._store.put(key, encode_part(shard.shard, shard.generation, entries, tally.document()))
 
-    async def _bring_in_step(self, shard: OpenShard) -> None:
-        """Offer our lines again, which changes nothing where Redis has them, then take the list as it is there."""
+    async def bring_in_step(self, shard: OpenShard) -> None:
+        """Offer our lines again, which changes nothing where Redis has them, then take the list as it is there.
+
+        Raises ClaimLost, LedgerGone, and Redis' errors.
+        """
         async with self._recorder.lock:
-            await self._offer(shard, shard.unsealed)
+            if not shard.stale:
+                return
+            ours = [*shard.sealing, *shard.unsealed]
+            await self._offer(shard, ours)
             entries = await self._ledger.unsealed(shard.batch_id, shard.shard)
-            shard.elsewhere |= {entry.line for entry in entries} - {entry.line for entry in shard.unsealed}
+            if shard.closed:
+                return
+            shard.elsewhere |= {entry.line for entry in entries} - {entry.line for entry in ours}
+            # A part that is being written has its lines; where they do not stand first, dropping them fails and tells.
+            written = {entry.line for entry in shard.sealing}
             before_bytes = shard.unsealed_bytes
             shard.unsealed, shard.unsealed_bytes, shard.tally = [], 0, Tally()
-            self._take_over(shard, entries)
+            self._take_over(shard, (entry for entry in entries if entry.line not in written))
             # Only the difference: a moment of seeming room would let calls go whose answers cannot be kept.
             self._recorder.hold(shard.unsealed_bytes - before_bytes)
             shard.stale = False

@@ -19,10 +19,11 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from bucketline.batch import BatchDocument
+from bucketline.documents import Documents
 from bucketline.errors import BucketlineError
 from bucketline.jsonl import Record, records_of
 from bucketline.keys import shard_job_id
-from bucketline.layout import batch_document, input_object
+from bucketline.layout import input_object
 from bucketline.ledger import Claim, ClaimLost, Extent, Ledger, LedgerGone, LinesLacking, OutOfStep
 from bucketline.queue import Ticket
 from bucketline.settings import WorkerSettings
@@ -44,7 +45,6 @@ __all__ = ["ShardEnd", "ShardRunner"]
 
 _log = logger(__name__)
 
-_DOCUMENTS_KEPT = 64  #: batch documents kept in memory
 _DRAIN_S = 0.05
 _PARKED = 4  #: lines in memory at the most, as a multiple of those that work
 _STOCK_S = 0.3  #: some looks at the queue
@@ -60,6 +60,7 @@ class ShardRunner:
 
     worker_id: str
     store: Store
+    documents: Documents
     ledger: Ledger
     control: Control
     recorder: Recorder
@@ -75,7 +76,6 @@ class ShardRunner:
     traces: Traces | None = None
     open: set[OpenShard] = field(default_factory=set)
     ward: Ward = field(default_factory=Ward)
-    _documents: dict[str, BatchDocument] = field(default_factory=dict)
 
     @property
     def open_lines(self) -> int:
@@ -140,7 +140,7 @@ class ShardRunner:
         finally:
             self.open.discard(shard)
             self.sealer.forget(shard)
-            await end_tasks(shard.sealer)
+            await end_tasks(shard.sealer, shard.offerer)
         await self._release(shard)
         return end
 
@@ -166,10 +166,10 @@ class ShardRunner:
     async def _open(self, ticket: Ticket, shard: OpenShard) -> tuple[BatchDocument, Claim, list[Record]] | None:
         """Read the range and claim the shard; None when nothing is left to do."""
         batch_id, number, first_line, offset, size, _ = ticket
-        (standing,) = await self.ledger.renew(self.worker_id, self.settings.lease_s, [(batch_id, number)])
+        (standing,) = (await self.ledger.renew(self.worker_id, self.settings.lease_s, [(batch_id, number)])).standings
         if not standing.ours:
             raise ClaimLost(batch_id)
-        document = await self._document(batch_id)
+        document = await self.documents.get(batch_id)
         raw = await self.store.get(input_object(batch_id), offset=offset, length=size)
         records = list(records_of(raw, line=first_line, offset_bytes=offset, cap_bytes=self.line_cap_bytes))
         last_line = records[-1].line if records else first_line
@@ -236,7 +236,7 @@ class ShardRunner:
                     await self._yield(lines, self.settings.grace_s if self.stopping.is_set() else self.landing_s)
                     return shard.done.is_set()
                 lines.drop(shard.elsewhere)
-                self.sealer.seal_beside(shard)
+                self.sealer.keep_safe(shard)
             return True
         finally:
             waiter.cancel()
@@ -294,12 +294,3 @@ class ShardRunner:
         if shard.generation:
             with suppress(RedisError, OSError, Stopped):
                 await unless(self.late, self.ledger.release(shard.batch_id, shard.shard))
-
-    async def _document(self, batch_id: str) -> BatchDocument:
-        document = self._documents.get(batch_id)
-        if document is None:
-            raw = await self.store.get(batch_document(batch_id))
-            document = self._documents[batch_id] = BatchDocument.model_validate_json(raw)
-            while len(self._documents) > _DOCUMENTS_KEPT:
-                self._documents.pop(next(iter(self._documents)))
-        return document

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from bucketline import keys
 from bucketline.batch import BatchDocument
+from bucketline.documents import read_document
 from bucketline.errors import BucketlineError
-from bucketline.layout import batch_document
 from bucketline.queue import enqueue_finish, enqueue_shards, not_queued
 from bucketline.shard import Shard
 from bucketline.store import NotFound
@@ -106,6 +106,6 @@ class Sweep:
 
     async def _document(self, batch_id: str) -> BatchDocument | None:
         try:
-            return BatchDocument.model_validate_json(await self._engine.store.get(batch_document(batch_id)))
+            return await read_document(self._engine.store, batch_id)
         except NotFound:
             return None

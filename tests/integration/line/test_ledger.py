@@ -214,8 +214,8 @@ async def test_a_lease_has_one_owner(ledger: Ledger, redis_client: Redis) -> Non
     """arq's mark says only that somebody has the job; whoever puts his name there first has it."""
     mark = mark_of(keys.shard_job_id("batch_a", 0))
     await redis_client.set(mark, "1")
-    (a,) = await ledger.renew("worker-a", 10, [("batch_a", 0)])
-    (b,) = await ledger.renew("worker-b", 10, [("batch_a", 0)])
+    (a,) = (await ledger.renew("worker-a", 10, [("batch_a", 0)])).standings
+    (b,) = (await ledger.renew("worker-b", 10, [("batch_a", 0)])).standings
     assert (a.ours, b.ours) == (True, False)
     with pytest.raises(ClaimLost):
         await ledger.claim("batch_a", 0, 1, 10, "worker-b")

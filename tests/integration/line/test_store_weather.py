@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.line.weathered import FullForAWhile, a_scene
+from bucketline import keys
+from bucketline.ledger import Ledger
+from tests.integration.line.weathered import FullForAWhile, Scene, a_scene
 from worker.engine import Engine
 
 pytestmark = pytest.mark.slow
@@ -71,3 +73,33 @@ async def test_a_damaged_part_is_noticed_and_only_its_lines_are_asked_again(tmp_
         assert len({row["custom_id"] for row in answered}) == len(answered) == 60
         assert 60 < scene.calls <= 60 + 25
         assert manifest["counts"]["completed"] == 60
+
+
+async def test_redis_has_back_what_it_forgot_also_while_the_store_takes_nothing(tmp_path: Path) -> None:
+    """The worker is then the only one that has those answers, and may be killed before the store takes them."""
+    async with a_scene(tmp_path, latency_s=0.5, concurrency=2) as scene:
+        engine = await scene.start()
+        full = strike(engine)
+        batch_id = await scene.submit(25)
+        await scene.until(batch_id, 4)
+        before = await recorded(scene, batch_id)
+        for shard in engine.runner.open:
+            shard.seal_not_before_s = float("inf")  # it has failed for so long that the next try is far off
+        async with scene.client() as redis:
+            await redis.delete(keys.batch_done(batch_id), keys.batch_open(batch_id, 0))
+        async with asyncio.timeout(20):
+            while not await recorded(scene, batch_id) >= before:
+                await asyncio.sleep(0.05)
+        assert engine.runner.open_lines > 0, "not only at the shard's end"
+        for shard in engine.runner.open:
+            shard.seal_not_before_s = 0.0
+        full.full = False
+        _, answered, failed = await scene.results(batch_id)
+        assert (len(answered), failed) == (25, [])
+        assert scene.calls == 25
+
+
+async def recorded(scene: Scene, batch_id: str) -> set[int]:
+    """The lines whose answers lie in Redis."""
+    async with scene.client() as redis:
+        return {entry.line for entry in await Ledger(redis).unsealed(batch_id, 0)}
