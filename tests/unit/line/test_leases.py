@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 from fakeredis.aioredis import FakeRedis
 
 from bucketline import keys
+from bucketline.ledger_shards import Renewed, Standing
 from worker.lease import Leases, renewal_s
+from worker.openshard import OpenShard
 
 LEASE_S = 15.0
 EVERY_S = renewal_s(LEASE_S)
@@ -20,16 +23,22 @@ class Scene:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.redis = FakeRedis()
+        self.run = "a"
+        self.open: set[OpenShard] = set()
         engine = SimpleNamespace(
             redis=self.redis,
+            ledger=SimpleNamespace(renew=self.renew),
             worker_id="me",
             settings=SimpleNamespace(worker=SimpleNamespace(lease_s=LEASE_S)),
-            runner=SimpleNamespace(open=set()),
+            runner=SimpleNamespace(open=self.open),
             turnstile=SimpleNamespace(look=lambda: None),
             sight=SimpleNamespace(renewals=0),
             finishing=set(),
         )
         self.leases = Leases(cast("Any", engine), lambda: self.now_s)
+
+    async def renew(self, owner: str, life_s: float, shards: Sequence[tuple[str, int]]) -> Renewed:
+        return Renewed(self.run, [Standing(True, 7, 0) for _ in shards])
 
     async def renew_after(self, seconds: float) -> tuple[bool, bool]:
         self.now_s += seconds
@@ -75,3 +84,17 @@ async def test_an_answer_that_waited_here_renews_nothing_for_longer_than_it_did_
     await scene.leases.step()
     assert not scene.leases.fresh
     assert not scene.leases.calm
+
+
+async def test_another_life_of_redis_puts_every_open_shard_in_doubt() -> None:
+    """It may have forgotten the last second, and the list may be as long as it was."""
+    scene = Scene()
+    shard = OpenShard("batch_a", 0, generation=7)
+    scene.open.add(shard)
+    await scene.renew_after(0.0)
+    scene.run = ""  # INFO is not allowed there for a moment
+    await scene.renew_after(EVERY_S)
+    assert not shard.stale
+    scene.run = "b"
+    await scene.renew_after(EVERY_S)
+    assert shard.stale
