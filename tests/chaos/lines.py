@@ -76,26 +76,34 @@ async def storm(seed: int, size: Size, folder: Path) -> Verdict:
 async def _until_over(stage: Stage, batch_id: str, raging: Storm, seen: Sightings) -> None:
     over = asyncio.Event()
     shards = await _shards(stage, batch_id)
-    looking = asyncio.create_task(watch(stage.direct, batch_id, shards, seen))
-    striking = asyncio.create_task(raging.rage(over))
-    try:
-        moved_s, before = time.monotonic(), None
-        while not await _is_over(stage, batch_id):
-            if striking.done():
-                striking.result()
-            now = (len(seen.recorded), len(seen.ended), len(raging.log), (await stage.books())["totals"]["calls"])
-            if now != before:
-                moved_s, before = time.monotonic(), now
-            elif time.monotonic() - moved_s > STILL_S:
-                raise TimeoutError(f"lines recorded, shards ended, faults and calls stand at {now}")
-            await asyncio.sleep(0.5)
-        over.set()
-        await striking
-    finally:
-        over.set()
-        looking.cancel()
-        striking.cancel()
-        await asyncio.gather(looking, striking, return_exceptions=True)
+    async with stage.direct as redis:
+        looking = asyncio.create_task(watch(redis, batch_id, shards, seen))
+        striking = asyncio.create_task(raging.rage(over))
+        try:
+            await _while_it_moves(stage, batch_id, raging, seen, striking)
+            over.set()
+            await striking
+        finally:
+            over.set()
+            looking.cancel()
+            striking.cancel()
+            await asyncio.gather(looking, striking, return_exceptions=True)
+
+
+async def _while_it_moves(
+    stage: Stage, batch_id: str, raging: Storm, seen: Sightings, striking: asyncio.Task[None]
+) -> None:
+    """Until the batch is over. Raises TimeoutError when nothing moves any more, and what the striking raises."""
+    moved_s, before = time.monotonic(), None
+    while not await _is_over(stage, batch_id):
+        if striking.done():
+            striking.result()
+        now = (len(seen.recorded), len(seen.ended), len(raging.log), (await stage.books())["totals"]["calls"])
+        if now != before:
+            moved_s, before = time.monotonic(), now
+        elif time.monotonic() - moved_s > STILL_S:
+            raise TimeoutError(f"lines recorded, shards ended, faults and calls stand at {now}")
+        await asyncio.sleep(0.5)
 
 
 async def _shards(stage: Stage, batch_id: str) -> int:
