@@ -14,9 +14,9 @@ from typing import Any
 
 from bucketline.failure import TABLE, Failure, Kind
 from worker.providers.base import Reply
-from worker.providers.clean import clean_body, clean_message
 from worker.providers.delays import retry_after_s
 from worker.providers.facts import Facts, facts_of
+from worker.providers.redact import clean_body, clean_message
 
 __all__ = ["WORDS", "kind_of", "not_json", "refusal"]
 

@@ -13,8 +13,8 @@ from bucketline.failure import Failure, Kind
 from bucketline.usage import Usage
 from tests.samples import chat_line, reply, route
 from worker.providers import adapter_for
-from worker.providers.clean import clean_body, clean_message
 from worker.providers.delays import retry_after_s
+from worker.providers.redact import clean_body, clean_message
 from worker.providers.usage import bedrock_usage, chat_usage, gemini_usage, messages_usage, responses_usage
 
 NOON = "Wed, 25 Nov 2026 12:00:00 GMT"
