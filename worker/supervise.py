@@ -8,7 +8,6 @@ again that died unasked, later and later when it dies at once. Called by ``work`
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from bucketline.settings import load_settings
 from worker.engine import Engine
+from worker.heap import settle_heap
 from worker.logs import logger, set_up_logs
 from worker.service import open_engine, serve
 
@@ -49,9 +49,7 @@ def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         import uvloop
 
         factory = uvloop.new_event_loop
-    # The line makes few cycles and many short-lived objects: looking for cycles less often saves several percent
-    # of a worker's time, and the memory that waits for it is bounded by the lines that are open.
-    gc.set_threshold(50_000, 20, 50)
+    settle_heap()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
 
