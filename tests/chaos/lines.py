@@ -26,6 +26,7 @@ from tests.chaos.stage import BUCKET, Stage, a_stage, faketime_library, s3_clien
 from tests.chaos.storm import Storm
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.watch import Sightings, watch
+from worker.tasks import end_tasks
 
 WORKERS = 3
 MOST_TAKE_UP_S = 20.0
@@ -85,9 +86,7 @@ async def _until_over(stage: Stage, batch_id: str, raging: Storm, seen: Sighting
             await striking
         finally:
             over.set()
-            looking.cancel()
-            striking.cancel()
-            await asyncio.gather(looking, striking, return_exceptions=True)
+            await end_tasks(looking, striking)
 
 
 async def _while_it_moves(
