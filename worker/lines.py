@@ -44,13 +44,18 @@ class Lines:
     dedupe: Dedupe
     traces: Traces | None
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    later: set[int] = field(default_factory=set)  #: lines that are to be begun in their turn
     _dropped: set[int] = field(default_factory=set)
 
     def start(self, records: Iterable[Record]) -> list[asyncio.Task[None]]:
-        """Begin lines; one that cannot be understood ends at once."""
+        """Begin lines; one that cannot be understood ends at once, one that was dropped is left out."""
         begun = []
         self.shard.let_go = self.let_go
+        self.drop(self.shard.elsewhere)
         for record in records:
+            self.later.discard(record.line)
+            if record.line in self._dropped:
+                continue
             request = self._understand(record)
             if isinstance(request, Fault):
                 self.recorder.put(self.shard, _invalid(request))
@@ -71,14 +76,20 @@ class Lines:
                 self.recorder.put(self.shard, Life(request).failed(Failure(Kind.INTERNAL, message)))
 
     def drop(self, recorded: set[int]) -> None:
-        """Let go of waiting lines that have their outcome by another worker; they are ``pending`` no more."""
+        """Let go of lines that wait, or are to come, and have their outcome by another worker; they are ``pending`` no more."""
         while recorded:
             line = recorded.pop()
+            if line in self._dropped:
+                continue
             task = self.tasks.get(line)
-            if task is not None and task in self.batch.waiting and line not in self._dropped and not task.done():
-                self._dropped.add(line)
+            if task is not None and task in self.batch.waiting and not task.done():
                 task.cancel()
-                self.shard.settle(1)
+            elif line in self.later:
+                self.later.discard(line)
+            else:
+                continue
+            self._dropped.add(line)
+            self.shard.settle(1)
 
     def let_go(self) -> None:
         """End the lines that wait; they are asked again by whoever has the shard."""

@@ -52,9 +52,7 @@ _NEVER_S = 10 * 365 * 86400  #: a shard ends itself; arq's wall would cut it off
 
 
 class LineWorker(Worker):
-    """arq's worker with three changes: a short lease, only as many shards as there is room for, and hands off a job
-    that is another's by now.
-    """
+    """arq's worker, with a short lease, as many shards as there is room for, and hands off a job that is another's by now."""
 
     def __init__(self, engine: Engine, leases: Leases, bell: Bell) -> None:
         settings = engine.settings.worker
@@ -118,6 +116,8 @@ class LineWorker(Worker):
         left, runner = await self._left_behind(free) if calm else set(), engine.runner
         chosen = choose(free, runner.open_by_batch(), runner.room_lines, begun=left, spare_lines=runner.spare_lines)
         begun = await self._take(chosen[: self.max_jobs - self.job_counter], self.in_progress_timeout_s)
+        if not (self._leases.calm if calm else self._leases.undisturbed):
+            return  # Redis was away while it was asked: what nobody seemed to hold may be a living process's
         for name, rank in begun.items():
             await self.sem.acquire()
             self.job_counter += 1

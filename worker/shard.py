@@ -28,6 +28,7 @@ from bucketline.ledger import Claim, ClaimLost, Extent, Ledger, LedgerGone, Line
 from bucketline.queue import Ticket
 from bucketline.settings import WorkerSettings
 from bucketline.store import Store, StoreError
+from worker import take
 from worker.budget import open_budget
 from worker.control import Control
 from worker.dedupe import Dedupe
@@ -46,9 +47,7 @@ __all__ = ["ShardEnd", "ShardRunner"]
 _log = logger(__name__)
 
 _DRAIN_S = 0.05
-_PARKED = 4  #: lines in memory at the most, as a multiple of those that work
-_STOCK_S = 0.3  #: some looks at the queue
-_LOOK_S = 1.0  #: how often an open shard looks whether it should seal or yield
+_LOOK_S = 1.0  #: how often an open shard looks whether it should offer, seal or yield
 _MOST_DELAY_S = 15.0
 _T = TypeVar("_T")
 _AWAY = (StoreError, RedisError, OSError, LedgerGone)
@@ -84,26 +83,21 @@ class ShardRunner:
 
     @property
     def room_lines(self) -> int:
-        """How many more lines to open.
-
-        Lines that wait for a route, an equal or an operator do no work: others may come in beside them, up to a bound.
-        """
-        most = self._most_lines
+        """How many more lines to open."""
         paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
         asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
-        idle = min(self.dispatcher.health.parked + self.dedupe.parked + asleep, (_PARKED - 1) * most)
-        return most + idle - self.open_lines
+        idle = self.dispatcher.health.parked + self.dedupe.parked + asleep
+        return take.room_lines(self._most_lines, self.open_lines, idle)
 
     @property
     def spare_lines(self) -> int:
-        """How many more it may open beyond that room, of what the dead had open: the same bound on memory."""
-        return (_PARKED - 1) * self._most_lines
+        """How many more it may open beyond that room, of what the dead had open."""
+        return take.spare_lines(self._most_lines)
 
     @property
     def _most_lines(self) -> int:
-        """Lines that work: for each place, and for as many as end before the next shards are here."""
-        soon = int(self.dispatcher.turnstile.ends_a_s() * _STOCK_S)
-        return self.settings.open_requests or max(3 * self.settings.concurrency, soon)
+        soon = take.most_lines(self.settings.concurrency, self.dispatcher.turnstile.ends_a_s())
+        return self.settings.open_requests or soon
 
     def open_jobs(self) -> set[str]:
         """The queue's names of the shards that this process has open."""
@@ -151,6 +145,7 @@ class ShardRunner:
         document, claim, todo = opened
         batch = await self.control.open(document)
         lines = Lines(shard, batch, self.recorder, self.dispatcher, self.dedupe, self.traces)
+        looking = asyncio.create_task(self._look_after(lines))
         try:
             finished = await self._work(lines, todo, claim)
             left = await self._close_up(shard, finished=finished)
@@ -158,6 +153,7 @@ class ShardRunner:
                 raise Stopped  # or its time is up
             return ShardEnd.LAST if left == 0 else ShardEnd.ENDED
         finally:
+            await end_tasks(looking)
             lines.close()
             self.control.close_shard(batch)
             if batch.shards == 0:
@@ -199,6 +195,13 @@ class ShardRunner:
         lines.start(todo)
         return await self._until(lines, shard.done.wait())
 
+    async def _look_after(self, lines: Lines) -> None:
+        """While the shard is here: Redis is brought in step, what grows or ages is sealed, what another recorded is let go."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            lines.drop(lines.shard.elsewhere)
+            self.sealer.keep_safe(lines.shard)
+
     async def _isolated(self, lines: Lines, todo: list[Record], strikes: int) -> bool:
         """Group by group, each noted before it is begun."""
         shard = lines.shard
@@ -208,11 +211,14 @@ class ShardRunner:
         by_line = {record.line: record for record in todo}
         _log.warning("isolated", batch=batch_id, shard=number, deaths=strikes, lines=len(todo), condemned=condemned)
         lines.condemn((by_line[line] for line in condemned), POISON)
+        lines.later = set(by_line) - set(condemned)
         for group in groups:
             async with self.ward.turn():
                 await self._patiently(shard, partial(ledger.weigh, batch_id, number, group.lines, group.weight))
                 try:
                     shard.check()
+                    shard.stale = True  # its turn may have been long in coming: others may have recorded some of these
+                    await self._patiently(shard, partial(self.sealer.bring_in_step, shard))
                     begun = lines.start(by_line[line] for line in group.lines)
                     finished = await self._until(lines, asyncio.gather(*begun, return_exceptions=True))
                     finished = finished and await self._until(lines, self.recorder.flushed(shard))
@@ -223,7 +229,7 @@ class ShardRunner:
         return await self._until(lines, shard.done.wait())
 
     async def _until(self, lines: Lines, step: Awaitable[object]) -> bool:
-        """Wait for a step of the lines, sealing meanwhile what grows or ages; False when it is time to yield."""
+        """Wait for a step of the lines; False when it is time to yield."""
         shard, began_s = lines.shard, self.monotonic()
         waiter = asyncio.ensure_future(step)
         try:
@@ -235,8 +241,6 @@ class ShardRunner:
                 if not waiter.done() and self._is_time(began_s):
                     await self._yield(lines, self.settings.grace_s if self.stopping.is_set() else self.landing_s)
                     return shard.done.is_set()
-                lines.drop(shard.elsewhere)
-                self.sealer.keep_safe(shard)
             return True
         finally:
             waiter.cancel()

@@ -1,4 +1,4 @@
-"""Which of the waiting shards this process takes up.
+"""Which of the waiting shards this process takes up, and how many lines it opens.
 
 Comes in: the head of the queue (job ids in rank order, those that others hold left out), the shards this process has
 open by batch, and how many more lines it has room for. Goes out: the job ids to start, in order. Pure. A process takes
@@ -13,7 +13,28 @@ from collections.abc import Collection, Mapping, Sequence
 
 from bucketline.shard import lines_of_shard
 
-__all__ = ["batch_of_job", "choose", "lines_of_job"]
+__all__ = ["batch_of_job", "choose", "lines_of_job", "most_lines", "room_lines", "spare_lines"]
+
+_PARKED = 4  #: lines in memory at the most, as a multiple of those that work
+_STOCK_S = 0.3  #: some looks at the queue
+
+
+def most_lines(concurrency: int, ends_a_s: float) -> int:
+    """Lines that work: for each place, and for as many as end before the next shards are here."""
+    return max(3 * concurrency, int(ends_a_s * _STOCK_S))
+
+
+def room_lines(most: int, open_lines: int, idle_lines: int) -> int:
+    """How many more lines to open.
+
+    Lines that wait for a route, an equal or an operator do no work: others may come in beside them, up to a bound.
+    """
+    return most + min(idle_lines, spare_lines(most)) - open_lines
+
+
+def spare_lines(most: int) -> int:
+    """How many may be open beyond those that work: a bound on memory."""
+    return (_PARKED - 1) * most
 
 
 def batch_of_job(job_id: str) -> str:
