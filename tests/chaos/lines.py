@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -254,6 +255,8 @@ def _say(text: str) -> None:
 def _one(seed: int, size: Size, keep: Path | None) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="bucketline-storm-") as temporary:
         folder = keep / f"seed-{seed}" if keep else Path(temporary)
+        if keep:
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             return asyncio.run(storm(seed, size, folder))
