@@ -118,9 +118,13 @@ class Leases:
             await engine.ledger.renew_finish(engine.worker_id, self._lease_s, batch_id)
 
     def _note_success(self, asked_s: float) -> None:
-        """Renewed, and as of when it was asked for: the answer may have waited here while this process stood still."""
-        if asked_s - self._renewed_s > self._bound_s:
-            self._calm_s = asked_s + self._settle_s
+        """Renewed, and as of when it was asked for: the answer may have waited here while this process stood still.
+
+        The others' time to renew runs from the answer: a question may have been on its way all the while that Redis was away.
+        """
+        now_s = self._monotonic()
+        if now_s - self._renewed_s > self._bound_s:
+            self._calm_s = now_s + self._settle_s
             self._was_away = True
         self._renewed_s = asked_s
 

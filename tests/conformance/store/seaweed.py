@@ -90,9 +90,12 @@ class Seaweed:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free together with the one 10,000 above, where the server puts its gRPC twin."""
+    """Ports that are free together with the one 10,000 above, where the server puts its gRPC twin.
+
+    Two processes that look at the same moment look in different places.
+    """
     found: list[int] = []
-    at = 20_000 + os.getpid() % 20_000
+    at = 20_000 + os.getpid() * 64 % 20_000
     while len(found) < count:
         at += 1
         if all(_is_free(port) for port in (at, at + 10_000)):

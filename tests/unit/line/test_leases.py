@@ -84,6 +84,19 @@ async def test_an_answer_that_waited_here_renews_nothing_for_longer_than_it_did_
     assert not scene.leases.calm
 
 
+async def test_a_question_that_was_on_its_way_while_redis_was_away_makes_nobody_calm() -> None:
+    """Its answer is the first sign of Redis for everybody: the others had no time to renew before it."""
+    scene = Scene()
+    await scene.renew_after(0.0)
+    scene.now_s += EVERY_S
+    scene.hears_after_s = LEASE_S  # the client tries again until Redis is back
+    await scene.leases.step()
+    assert not scene.leases.calm
+    scene.hears_after_s = 0.0
+    assert await scene.renew_after(EVERY_S) == (False, False)
+    assert await scene.renew_after(EVERY_S) == (False, True)
+
+
 async def test_another_life_of_redis_puts_every_open_shard_in_doubt() -> None:
     """It may have forgotten the last second, and the list may be as long as it was."""
     scene = Scene()
