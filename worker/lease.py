@@ -45,7 +45,7 @@ class Leases:
         self._lease_s = engine.settings.worker.lease_s
         self._every_s = renewal_s(self._lease_s)
         self._bound_s = 2 * self._every_s + 1.0  #: a longer gap between renewals means that Redis was away, or we were
-        self._renewed_s = monotonic()
+        self._renewed_s = self._heard_s = monotonic()  #: when it was last asked for, and when Redis said yes
         self._settle_s = self._every_s + 1.0  #: by then every worker that lives has renewed
         self._calm_s: float | None = None  #: None until it is known whether others live
         self._was_away = False  #: whether Redis ever was away, or this process stood still
@@ -123,10 +123,10 @@ class Leases:
         The others' time to renew runs from the answer: a question may have been on its way all the while that Redis was away.
         """
         now_s = self._monotonic()
-        if now_s - self._renewed_s > self._bound_s:
+        if now_s - self._heard_s > self._bound_s:
             self._calm_s = now_s + self._settle_s
             self._was_away = True
-        self._renewed_s = asked_s
+        self._renewed_s, self._heard_s = asked_s, now_s
 
     def _note_run(self, run: str) -> None:
         """Another life of Redis, or another server, may have forgotten the last seconds of every shard."""
