@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bucketline.ledger import Ledger
+from bucketline.ledger import Ledger, ShardGroup
+from bucketline.outcome import Outcome, encode_outcome
+from bucketline.part import Entry
 from tests.integration.line.weathered import Scene, a_scene
+from worker.record import deltas_of
 
 LINES = 120
 LINES_OF_A_SHARD = 25  #: of the first
@@ -123,6 +126,37 @@ async def test_a_shard_in_isolation_keeps_its_answers_while_redis_is_away(scene:
     _, answered, failed = await scene.results(batch_id)
     assert (len(answered), failed) == (LINES_OF_A_SHARD, [])
     assert scene.calls == LINES_OF_A_SHARD
+
+
+@pytest.mark.slow
+async def test_isolation_asks_nothing_that_another_claim_recorded_meanwhile(scene: Scene) -> None:
+    """Groups wait for their turn: a worker that was cut off may come back with the answers of those that are still to come."""
+    batch_id = await scene.submit(LINES_OF_A_SHARD)
+    async with scene.client() as redis:
+        ledger = Ledger(redis)
+        for owner in ("one", "two", "three"):  # each died with it
+            assert await ledger.claim(batch_id, 0, 1, LINES_OF_A_SHARD, owner) is not None
+        await ledger.weigh(batch_id, 0, range(1, LINES_OF_A_SHARD + 1), 1)
+        await scene.start()
+        await scene.until(batch_id, 8)
+        late = [
+            Outcome(
+                line=n,
+                custom_id=f"l{n}",
+                requested_model="m",
+                code=None,
+                message=None,
+                attempts=(),
+                status=200,
+                body=b"{}",
+            )
+            for n in range(20, LINES_OF_A_SHARD + 1)
+        ]
+        entries = [Entry(one.line, True, encode_outcome(batch_id, one)) for one in late]
+        await ledger.record(batch_id, [ShardGroup(0, entries, [deltas_of(one) for one in late])])
+    _, answered, failed = await scene.results(batch_id)
+    assert (len(answered), failed) == (LINES_OF_A_SHARD, [])
+    assert scene.calls == LINES_OF_A_SHARD - len(late)
 
 
 @pytest.mark.slow
