@@ -70,7 +70,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Allowances of one scope; None is no limit. ``burst_s`` is taken off the refill of the minute's figures."""
+    """Allowances of one scope; None is no limit. ``burst_s``: so many seconds' worth of a minute may leave at once."""
 
     rpm: int | None = None
     tpm: int | None = None
@@ -82,13 +82,6 @@ class Limits:
     burst_s: float = 1.0
     reset_hour: int = 0
     reset_zone: str = "UTC"
-
-    @property
-    def unlimited(self) -> bool:
-        return all(
-            figure is None
-            for figure in (self.rpm, self.tpm, self.input_tpm, self.output_tpm, self.rpd, self.tpd, self.concurrency)
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bucketline.errors import ConfigError
 __all__ = ["FEMTO_PER_NANO", "NANO_PER_USD", "femto_per_token", "nano_from_usd", "round_femto", "usd"]
 
 NANO_PER_USD = 1_000_000_000  #: nano-dollars in a dollar
+_MOST_USD = 10**15  #: a larger amount is a slip, and would soon not be held exactly
 FEMTO_PER_NANO = 1_000_000  #: femto-dollars in a nano-dollar
 _FEMTO_PER_TOKEN_OF_USD_PER_MTOK = 10**9  #: 1 USD per million tokens is 10⁹ femto-dollars per token
 
@@ -21,13 +22,13 @@ _FEMTO_PER_TOKEN_OF_USD_PER_MTOK = 10**9  #: 1 USD per million tokens is 10⁹ f
 def femto_per_token(usd_per_mtok: str | Decimal) -> int:
     """USD per million tokens → femto-dollars per token; rounds only beyond nine decimals of a dollar.
 
-    Raises ConfigError when the text is not a number of zero or more.
+    Raises ConfigError when the text is not an amount.
     """
     return _scaled(usd_per_mtok, _FEMTO_PER_TOKEN_OF_USD_PER_MTOK)
 
 
 def nano_from_usd(amount: str | Decimal) -> int:
-    """Dollars → nano-dollars, half to even. Raises ConfigError when the text is not a number of zero or more."""
+    """Dollars → nano-dollars, half to even. Raises ConfigError when the text is not an amount."""
     return _scaled(amount, NANO_PER_USD)
 
 
@@ -54,6 +55,6 @@ def _scaled(amount: str | Decimal, factor: int) -> int:
         value = Decimal(amount)
     except InvalidOperation:
         raise ConfigError(f"{amount!r} is not an amount of dollars; write it as a decimal, such as 2.50.") from None
-    if not value.is_finite() or value < 0:
-        raise ConfigError(f"{amount!r} is not an amount of dollars; it must be zero or more.")
+    if not value.is_finite() or not 0 <= value <= _MOST_USD:
+        raise ConfigError(f"{amount!r} is not an amount of dollars; it must be from 0 to {_MOST_USD:,}.")
     return int((value * factor).to_integral_value())

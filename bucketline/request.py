@@ -24,13 +24,26 @@ import orjson
 from bucketline.splice import loads, member_value
 from bucketline.value import value
 
-__all__ = ["CAP_FIELDS", "Fault", "Form", "JsonScalar", "Request", "declared_cap_tokens", "read_request"]
+__all__ = [
+    "CAP_FIELDS",
+    "CONFIG_FIELDS",
+    "Fault",
+    "Form",
+    "JsonScalar",
+    "Request",
+    "declared_cap_tokens",
+    "declared_choices",
+    "read_request",
+]
 
 JsonScalar = str | int | float | bool | None
 
 #: the spellings of "at most so many output tokens", by provider
 CAP_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 _CAPS = frozenset(CAP_FIELDS)
+#: the spellings of the member in which Google's bodies keep their settings
+CONFIG_FIELDS = ("generationConfig", "generation_config", "config")
+_CHOICES = ("n", "candidateCount", "candidate_count")
 
 
 class Form(StrEnum):
@@ -108,11 +121,19 @@ def read_request(raw: bytes, line: int, default_model: str | None = None) -> Req
 
 def declared_cap_tokens(params: dict[str, Any]) -> int | None:
     """The largest output cap that a body declares in any spelling, None where it declares none."""
-    config = params.get("generationConfig")
-    caps = [params[name] for name in _CAPS & params.keys()]
-    if isinstance(config, dict):
-        caps += [config[name] for name in _CAPS & config.keys()]
-    return max([cap for cap in caps if isinstance(cap, int)], default=0) or None
+    caps = [place[name] for place in _places(params) for name in _CAPS & place.keys()]
+    return max([cap for cap in caps if type(cap) is int and cap > 0], default=None)
+
+
+def declared_choices(params: dict[str, Any]) -> int:
+    """How many answers a body asks for, each as long as its cap at most; 1 where it does not say."""
+    counts = [place[name] for place in _places(params) for name in _CHOICES if name in place]
+    return max([count for count in counts if type(count) is int and count > 0], default=1)
+
+
+def _places(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a body's settings stand: in itself, and in Google's member for them."""
+    return [params, *[config for name in CONFIG_FIELDS if isinstance(config := params.get(name), dict)]]
 
 
 def _usual(raw: bytes, line: int) -> Request | None:
@@ -134,7 +155,7 @@ def _usual(raw: bytes, line: int) -> Request | None:
         return None
     model = params.get("model")  # an object: it begins with a brace
     needed = _NEEDS.get(form)
-    if not model or type(model) is not str or (needed is not None and needed not in params):
+    if type(model) is not str or model in ("", "models/") or (needed is not None and needed not in params):
         return None
     return Request(line, match[1].decode(), form, model.removeprefix("models/"), body, params)
 
@@ -174,13 +195,13 @@ def _open(raw: bytes) -> tuple[dict[str, Any], bytes, Any]:
 def _open_slowly(raw: bytes) -> tuple[dict[str, Any], bytes, Any]:
     try:
         envelope = loads(raw)
+        if not isinstance(envelope, dict):
+            raise _Bad(f"The line is {_kind(envelope)}; a request is a JSON object.")
+        for key in ("body", "params", "request"):
+            if key in envelope:
+                return envelope, member_value(raw, key) or b"", envelope[key]
     except ValueError as error:
         raise _Bad(f"The line is not JSON: {_reason(error)}.") from None
-    if not isinstance(envelope, dict):
-        raise _Bad(f"The line is {_kind(envelope)}; a request is a JSON object.")
-    for key in ("body", "params", "request"):
-        if key in envelope:
-            return envelope, member_value(raw, key) or b"", envelope[key]
     return {}, raw.strip(), envelope
 
 

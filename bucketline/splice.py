@@ -17,6 +17,7 @@ import orjson
 __all__ = ["Member", "dumps", "loads", "member_value", "members", "splice"]
 
 _DECODER = json.JSONDecoder()
+_TOO_DEEP = "nested too deeply"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 Member = tuple[str, int, int, int]  #: key, where the key starts, where the value starts, where it ends (characters)
@@ -34,7 +35,7 @@ def loads(raw: bytes | str) -> Any:
         try:
             return json.loads(text, parse_constant=_refuse_constant)
         except RecursionError:
-            raise ValueError("nested too deeply") from None
+            raise ValueError(_TOO_DEEP) from None
 
 
 def dumps(value: Any) -> bytes:
@@ -46,7 +47,10 @@ def dumps(value: Any) -> bytes:
 
 
 def members(text: str) -> list[Member]:
-    """The top-level members of a JSON object with their places in the text. Raises ValueError when it is none."""
+    """The top-level members of a JSON object with their places in the text.
+
+    Raises ValueError when it is none, or is nested too deeply.
+    """
     found: list[Member] = []
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
@@ -54,12 +58,12 @@ def members(text: str) -> list[Member]:
     at = _skip(text, at + 1)
     while text[at : at + 1] == '"':
         key_at = at
-        key, at = _DECODER.raw_decode(text, at)
+        key, at = _decode(text, at)
         at = _skip(text, at)
         if text[at : at + 1] != ":":
             raise ValueError(f"expected ':' at character {at}")
         value_at = _skip(text, at + 1)
-        _, end = _DECODER.raw_decode(text, value_at)
+        _, end = _decode(text, value_at)
         found.append((key, key_at, value_at, end))
         at = _skip(text, end)
         if text[at : at + 1] == ",":
@@ -125,7 +129,7 @@ def _replace_string(body: bytes, key: str, value: Any) -> bytes | None:
     """Replace one string member in place when its key occurs once in the body; None when that cannot be proved."""
     token = b'"' + key.encode() + b'"'
     at = body.find(token)
-    if at < 0 or body.find(token, at + 1) >= 0:
+    if at < 0 or body[at - 1 : at] == b"\\" or body.find(token, at + 1) >= 0:
         return None
     match = _STRING_VALUE.match(body, at + len(token))
     if match is None or not _is_top_level(body, match.start(1)):
@@ -143,6 +147,13 @@ def _is_top_level(raw: bytes, value_at: int) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
+
+
+def _decode(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def _skip(text: str, at: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bucketline.request import Form, Request, declared_cap_tokens
+from bucketline.request import Form, Request, declared_cap_tokens, declared_choices
 
 __all__ = ["Reading", "Sample", "Weight", "fit", "weigh"]
 
@@ -102,12 +102,11 @@ def weigh(request: Request) -> Weight:
         if name in _READ:
             _add(value, counts)
     turns = next((len(params[name]) for name in _TURNS if isinstance(params.get(name), list)), 1)
-    choices = params.get("n")
     return Weight(
         text_bytes=counts[0],
         turns=turns + ("system" in params),
         media=counts[1],
-        choices=choices if isinstance(choices, int) and choices > 0 else 1,
+        choices=declared_choices(params),
         cap_tokens=declared_cap_tokens(params),
         answers=request.form not in _NO_OUTPUT,
     )

@@ -18,7 +18,7 @@ from bucketline.errors import ConfigError
 from bucketline.failure import Billed, Failure, Kind
 from bucketline.outcome import Attempt, Cost, request_row_id
 from bucketline.prices import PriceBook
-from bucketline.request import declared_cap_tokens
+from bucketline.request import declared_cap_tokens, declared_choices
 from bucketline.settings import RetrySettings
 from bucketline.value import value
 from worker.backoff import backoff_s
@@ -237,8 +237,7 @@ class Caller:
     def _maybe_cost(self, life: Life, route: Route, demand: Demand, when_s: float) -> Cost:
         """Nothing, or up to what the line's own cap allows; without a cap, what is likely."""
         params = {**life.request.params, **route.set}
-        choices = params.get("n")
-        cap = (declared_cap_tokens(params) or 0) * (choices if isinstance(choices, int) and choices > 1 else 1)
+        cap = (declared_cap_tokens(params) or 0) * declared_choices(params)
         most = max(cap, demand.output_tokens)
         return self.prices.maybe_cost(route, input_tokens=demand.input_tokens, output_tokens=most, when_s=when_s)
 

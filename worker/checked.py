@@ -21,7 +21,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from bucketline.failure import TABLE, Failure, Kind
-from bucketline.request import Form, Request
+from bucketline.request import CONFIG_FIELDS, Form, Request
 from bucketline.splice import dumps, loads
 from bucketline.tally import CUT
 from worker.providers.base import Answer
@@ -115,7 +115,7 @@ def _messages_schema(params: Mapping[str, Any]) -> Any:
 
 
 def _generate_schema(params: Mapping[str, Any]) -> Any:
-    for name in ("generationConfig", "generation_config", "config"):
+    for name in CONFIG_FIELDS:
         config = params.get(name)
         if isinstance(config, dict):
             for key in ("responseJsonSchema", "response_json_schema"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from bucketline.catalog import Route
 from bucketline.failure import Billed, Failure, Kind
-from bucketline.request import Request
+from bucketline.request import CONFIG_FIELDS, Request
 
 __all__ = ["asks_to_reason", "repeats_safely"]
 
@@ -44,7 +44,7 @@ def asks_to_reason(request: Request, route: Route) -> bool:
         return thinking.get("type") != "disabled"
     if params.get("enable_thinking") is True:
         return True
-    return any(_thinks(_inner(params, name)) for name in ("generationConfig", "generation_config", "config"))
+    return any(_thinks(_inner(params, name)) for name in CONFIG_FIELDS)
 
 
 def _thinks(config: Mapping[str, Any]) -> bool:

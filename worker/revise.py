@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bucketline.catalog import Route
-from bucketline.request import CAP_FIELDS, Form, Request
+from bucketline.request import CAP_FIELDS, CONFIG_FIELDS, Form, Request
 from bucketline.splice import loads, splice
 from worker.checked import texts_of
 
@@ -23,15 +23,14 @@ _ASK = (
     "Your answer does not satisfy the JSON schema that was asked for: {fault} "
     "Answer again with the corrected JSON document and nothing else."
 )
-_CONFIGS = ("generationConfig", "generation_config", "config")
 
 
 def raised(request: Request, route: Route) -> Request | None:
     """The request with every output cap that it declares doubled; None where it declares none or the route sets it."""
-    if any(name in route.set for name in (*CAP_FIELDS, *_CONFIGS)):
+    if any(name in route.set for name in (*CAP_FIELDS, *CONFIG_FIELDS)):
         return None
     changes: dict[str, Any] = _doubled(request.params)
-    for name in _CONFIGS:
+    for name in CONFIG_FIELDS:
         config = request.params.get(name)
         if isinstance(config, dict):
             inner = _doubled(config)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bucketline.catalog import Route
 from bucketline.learnt import Learnt
-from bucketline.request import Form, Request, declared_cap_tokens
+from bucketline.request import Form, Request, declared_cap_tokens, declared_choices
 from bucketline.usage import Usage
 from worker.limiter.gate import Demand
 
@@ -56,8 +56,7 @@ def _output_tokens(request: Request, route: Route, p95: int | None) -> int:
         return 0
     params: dict[str, Any] = {**request.params, **route.set} if route.set else request.params
     cap = declared_cap_tokens(params)
-    choices = params.get("n")
-    answers = choices if isinstance(choices, int) and choices > 1 else 1
+    answers = declared_choices(params)
     if p95 is not None:
         return answers * (p95 if cap is None else min(cap, p95))
     return answers * (_OUTPUT_TOKENS if cap is None else min(cap, _UNKNOWN_CAP))

@@ -39,7 +39,7 @@ def test_examples() -> None:
     assert femto_per_token("0.0375") == 37_500_000
 
 
-@pytest.mark.parametrize("amount", ["", "x", "-1", "NaN", "Infinity"])
+@pytest.mark.parametrize("amount", ["", "x", "-1", "NaN", "Infinity", "1e16", "1e999999"])
 def test_what_is_no_amount_is_refused_by_name(amount: str) -> None:
     with pytest.raises(ConfigError, match="amount of dollars"):
         nano_from_usd(amount)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bucketline.request import Fault, Form, Request, declared_cap_tokens, read_request
+from bucketline.request import Fault, Form, Request, declared_cap_tokens, declared_choices, read_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -117,6 +117,40 @@ def test_the_largest_declared_cap_counts_in_any_spelling() -> None:
     assert declared_cap_tokens({"generationConfig": {"maxOutputTokens": 4}}) == 4
     assert declared_cap_tokens({"max_tokens": 0}) is None
     assert declared_cap_tokens({}) is None
+
+
+@pytest.mark.parametrize("name", ["generationConfig", "generation_config", "config"])
+def test_googles_settings_are_read_under_each_of_their_names(name: str) -> None:
+    assert declared_cap_tokens({name: {"max_output_tokens": 4}}) == 4
+    assert declared_choices({name: {"candidateCount": 3}}) == 3
+
+
+@pytest.mark.parametrize("senseless", [-1, 0, True, "9", None])
+def test_a_senseless_cap_or_count_is_none(senseless: Any) -> None:
+    assert declared_cap_tokens({"max_tokens": senseless}) is None
+    assert declared_choices({"n": senseless}) == 1
+
+
+def test_the_choices_asked_for_are_counted() -> None:
+    assert declared_choices({}) == 1
+    assert declared_choices({"n": 4}) == 4
+
+
+@pytest.mark.parametrize("body_last", [True, False])
+def test_a_model_without_a_name_is_refused_wherever_the_body_stands(body_last: bool) -> None:
+    rest, body = {"url": "/v1/chat/completions"}, {"body": {**CHAT, "model": "models/"}}
+    fault = read_request(line(custom_id="a", **(rest | body if body_last else body | rest)), 1)
+    assert isinstance(fault, Fault)
+    assert "names no model" in fault.message
+
+
+@pytest.mark.parametrize("depth", [500, 1000, 100_000])
+@pytest.mark.parametrize("body_last", [True, False])
+def test_no_depth_of_nesting_raises(depth: int, body_last: bool) -> None:
+    body = b'"body":{"model":"m","messages":' + b"[" * depth + b"]" * depth + b"}"
+    rest = b'"custom_id":"a","url":"/v1/chat/completions"'
+    read = read_request(b"{" + (rest + b"," + body if body_last else body + b"," + rest) + b"}", 1)
+    assert isinstance(read, Request) or "nested too deeply" in read.message
 
 
 _PLACES = st.permutations(["custom_id", "key", "method", "url", "model", "body", "params", "request"])

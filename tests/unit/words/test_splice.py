@@ -46,6 +46,10 @@ def test_replacing_the_model_leaves_every_other_byte() -> None:
     assert splice(body, {"model": "new"}) == body.replace(b'"old"', b'"new"')
 
 
+def test_a_key_that_only_ends_in_the_name_is_not_touched() -> None:
+    assert splice(rb'{"x\"model": "a"}', {"model": "b"}) == rb'{"x\"model": "a","model":"b"}'
+
+
 def test_a_nested_member_of_the_same_name_is_not_touched() -> None:
     assert splice(b'{"a":{"model":"x"},"b":1}', {"model": "y"}) == b'{"a":{"model":"x"},"b":1,"model":"y"}'
     assert splice(b'{"a":{"model":"x"},"model":"z"}', {"model": "y"}) == b'{"a":{"model":"x"},"model":"y"}'
