@@ -80,7 +80,8 @@ def _message(error: Mapping[str, Any]) -> str:
         if isinstance(value, str) and value:
             return value
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            place = ".".join(str(step) for step in value[0].get("loc") or () if isinstance(step, str | int))
+            loc = value[0].get("loc")
+            place = ".".join(str(step) for step in loc if isinstance(step, str | int)) if isinstance(loc, list) else ""
             return f"{place}: {value[0].get('msg')}".lstrip(": ")
     return ""
 

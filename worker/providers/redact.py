@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from bucketline.splice import dumps, loads
+
 __all__ = ["clean_body", "clean_message"]
 
 _MOST_CHARS = 300
@@ -21,6 +23,9 @@ _KEYS = re.compile(
     r"|(?<=[Kk]ey provided: )[^\s\"',]{4,}|(?<=[Kk]ey = )[^\s\"',]{4,}|(?<=[Kk]ey: )[^\s\"',]{8,}|(?<=[Tt]oken: )[^\s\"',]{8,}"
 )
 _SPACE = re.compile(r"\s+")
+_SPACES = re.compile(rb"\s+")
+_ESCAPE = re.compile(rb"\\(.)")  #: those that an encoder must write
+_READ_AS = {b"n": b" ", b"r": b" ", b"t": b" "}
 _QUOTED = re.compile(r"(['\"`])([^'\"`]{48,})\1")
 _WORD = re.compile(r"\S+")
 _TRIM = "'\"`.,:;()[]{}<>"
@@ -54,18 +59,35 @@ def without_key(text: str, key: str) -> str:
 
 def _without_echo(text: str, body: bytes, model: str) -> str:
     """Words of the message that stand in the line too, three in a row or one long one, are taken for the prompt."""
-    words = list(_WORD.finditer(text))
-    echoed = [_is_echo(match[0].strip(_TRIM), body, model) for match in words]
+    words, read = list(_WORD.finditer(text)), _read(body)
+    echoed = [_is_echo(match[0].strip(_TRIM), body, read, model) for match in words]
     for at in range(len(words) - _SHINGLE + 1):
         stretch = text[words[at].start() : words[at + _SHINGLE - 1].end()].strip(_TRIM)
-        if len(stretch) >= 12 and stretch.encode("utf-8", "replace") in body:
+        if len(stretch) >= 12 and _stands_in(stretch, body, read):
             echoed[at : at + _SHINGLE] = [True] * _SHINGLE
     kept = [_GONE if gone else match[0] for match, gone in zip(words, echoed, strict=True)]
     return " ".join(word for at, word in enumerate(kept) if word != _GONE or at == 0 or kept[at - 1] != _GONE)
 
 
-def _is_echo(word: str, body: bytes, model: str) -> bool:
-    if len(word) < 10 or word == model or word in model:
+def _is_echo(word: str, body: bytes, read: bytes, model: str) -> bool:
+    if len(word) < 10 or word == model or word in model or not _stands_in(word, body, read):
         return False
-    raw = word.encode("utf-8", "replace")
-    return raw in body and not re.search(rb'"' + re.escape(raw) + rb'"\s*:', body)
+    return not re.search(rb'"' + re.escape(word.encode("utf-8", "replace")) + rb'"\s*:', body)
+
+
+def _stands_in(text: str, body: bytes, read: bytes) -> bool:
+    raw = text.encode("utf-8", "replace")
+    return raw in body or raw in read
+
+
+def _read(body: bytes) -> bytes:
+    """The body as a reader of its texts sees it, in one line: without it a prompt that is spelled in escapes, as
+    Python's own encoder does beyond ASCII, would not be known again.
+    """
+    if b"\\" not in body:
+        return body
+    try:
+        text = dumps(loads(body))
+    except ValueError:
+        return body
+    return _SPACES.sub(b" ", _ESCAPE.sub(lambda found: _READ_AS.get(found[1], found[1]), text))

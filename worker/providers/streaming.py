@@ -17,9 +17,10 @@ from worker.providers.quirks import quirks_of
 
 __all__ = ["wants_stream"]
 
-_LONG_EFFORTS = frozenset({"high", "xhigh", "max", "HIGH", "XHIGH"})
+# Tuples: what is looked up stands in a line, and may be a list.
+_LONG_EFFORTS = ("high", "xhigh", "max", "HIGH", "XHIGH")
 _THOUGHT = frozenset({"reasoning_effort", "reasoning", "output_config", "thinking", "generationConfig"})
-_SHORT_EFFORTS = frozenset({"none", "minimal", "low"})
+_SHORT_EFFORTS = ("none", "minimal", "low")
 _LONG_OUTPUT_TOKENS = 21_333  #: at 36 tokens a second more than ten minutes, where Anthropic's SDK stops waiting
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -161,6 +162,34 @@ def test_the_name_of_a_parameter_or_a_model_stays_in_the_message() -> None:
     message = "Unsupported parameter: 'max_completion_tokens' is not supported with alpha-small-2026."
     line = chat_line(model="alpha-small-2026", max_completion_tokens=5)
     assert clean_message(message, line_body=line.body, model="alpha-small-2026") == message
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Ämter für Übergänge", "私は秘密の日記を書いています", "one\ntwo\tthree", 'say "this" aloud']
+)
+def test_a_prompt_is_known_again_however_its_line_spells_it(prompt: str) -> None:
+    """Python's encoder escapes all but ASCII, and every encoder escapes quotes and ends of lines."""
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": prompt}]}).encode()
+    echo = " ".join(prompt.split())
+    assert echo not in clean_message(f"Bad content {echo} in messages", line_body=body)
+
+
+@pytest.mark.parametrize("place", [3, {"a": 1}, None, "body", [None, ["x"]]])
+def test_an_error_that_names_an_odd_place_is_an_error_all_the_same(place: object) -> None:
+    document = {"detail": [{"loc": place, "msg": "field required"}]}
+    result = adapter_for("openai").read(reply(422, document), chat_line(), route())
+    assert isinstance(result, Failure)
+    assert "field required" in result.message
+
+
+@pytest.mark.parametrize("odd", [[], {}, 3, None])
+@pytest.mark.parametrize("model", ["gpt-5-mini", "other"])
+def test_an_odd_effort_is_the_providers_to_refuse(odd: Any, model: str) -> None:
+    odd_ones = {"reasoning_effort": odd, "reasoning": {"effort": odd}, "output_config": {"effort": odd}}
+    line = chat_line(**odd_ones, generationConfig={"thinkingConfig": {"thinkingLevel": odd}})
+    assert adapter_for("openai").wants_stream(line, route(model=model, stream="auto", preset="openai")) is (
+        model != "other"
+    )
 
 
 def test_a_message_is_short_and_an_error_body_is_not_a_book() -> None:
