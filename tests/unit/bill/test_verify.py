@@ -142,3 +142,16 @@ async def test_findings_are_kept_to_a_hundred_and_the_rest_is_counted(store: Sto
     report = await verify(store, "batch_1")
     assert len(report.findings) == 100
     assert report.document()["more_findings"] > 90
+
+
+async def test_parts_that_were_cleared_away_are_one_finding_and_the_files_are_checked_all_the_same(
+    store: Store,
+) -> None:
+    await finish(store, await write_batch(store, rejected=REJECTED))
+    for key in [stat.key async for stat in store.list(parts_prefix("batch_1"))]:
+        await store.delete(key)
+    report = await verify(store, "batch_1")
+    assert _places(report) == [parts_prefix("batch_1")]
+    assert "`gc` removes" in report.findings[0].message
+    await store.put(output_object("batch_1"), b"{}\n")
+    assert output_object("batch_1") in _places(await verify(store, "batch_1"))
