@@ -23,6 +23,7 @@ from bucketline.documents import read_document
 from bucketline.errors import UsageError
 from bucketline.failure import TABLE, Kind
 from bucketline.layout import batch_document
+from bucketline.manifest import Manifest
 from bucketline.queue import release
 from bucketline.settings import Settings
 from bucketline.store import open_store
@@ -35,7 +36,7 @@ from worker.recover import recover
 from worker.service import open_engine, serve
 from worker.tasks import end_tasks
 
-__all__ = ["LocalRun", "run_local"]
+__all__ = ["LocalRun", "finished_before", "run_local"]
 
 WORK_FOLDER = ".bucketline"  #: inside the results' folder: the embedded Redis and the store
 _LOOK_S = 0.2
@@ -60,6 +61,23 @@ class LocalRun:
         return self.to or str(self.folder)
 
 
+def finished_before(run: LocalRun) -> Manifest | None:
+    """The manifest of a run that had come to its end, where ``--resume`` has nothing to go on with.
+
+    Raises UsageError where this run would write over answers that were paid for and lie nowhere else.
+    """
+    manifest, work = run.folder / "manifest.json", run.folder / WORK_FOLDER
+    if run.to is not None or not manifest.is_file():
+        return None
+    found = Manifest.parse(manifest.read_bytes())
+    if _resumed(work) not in (None, found.id):
+        return None  # another batch was begun over these results
+    if not run.resume or Path(found.source).name != Path(run.source).name:
+        raise UsageError(f"{run.folder} holds the results of {found.source}; give another folder, or move them away.")
+    shutil.rmtree(work, ignore_errors=True)  # the manifest is moved last: what is still here was to be removed
+    return found
+
+
 async def run_local(
     run: LocalRun,
     settings: Settings,
@@ -71,12 +89,12 @@ async def run_local(
 
     ``show`` is called a few times a second with the progress, ``tell`` with what lines wait for a person to mend. The results are in the folder when the state is final.
     """
-    run.folder.mkdir(parents=True, exist_ok=True)
+    _make(run.folder)
     work = run.folder / WORK_FOLDER
     batch_id = _resumed(work) if run.resume else None
     if batch_id is None and work.exists():
         _refuse_to_overwrite(run.folder, work)
-    work.mkdir(exist_ok=True)
+    _make(work)
     if run.to is not None:
         await _check(run.to)  # before any line is paid for
     async with _engine(work, settings) as engine:
@@ -110,6 +128,15 @@ async def run_local(
             await _copy(work, batch_id, run.to)
         _hand_over(work, run.folder, batch_id)
     return progress
+
+
+def _make(folder: Path) -> None:
+    """Raises UsageError where a folder cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise UsageError(f"The folder {folder} cannot be made: {reason}; give another to -o.") from None
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ The first Ctrl-C lets answers land and stops; what was recorded stays, and the s
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -16,13 +17,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bucketline.bar import Bar
-from bucketline.batch import TERMINAL, Progress
+from bucketline.batch import TERMINAL, Counts
 from bucketline.figures import seconds_in_words
-from bucketline.manifest import Manifest
+from bucketline.manifest import Manifest, ManifestCounts
 from bucketline.manifest_page import incomplete_reasons
 from bucketline.settings import Settings
 from bucketline.shown import shown
-from worker.local import LocalRun, run_local
+from worker.local import LocalRun, finished_before, run_local
 from worker.logs import set_up_logs
 from worker.supervise import run_loop
 
@@ -40,21 +41,25 @@ def run_on_screen(order: LocalRun, settings: Settings) -> int:
 async def run_visibly(order: LocalRun, settings: Settings) -> int:
     """The same inside a running loop."""
     console = Console(file=sys.stderr, highlight=False)
-    stop = _stop_on_interrupt(console)
+    if (finished := finished_before(order)) is not None:
+        console.print(f"{shown(order.place)} holds the end of this run already; nothing was sent.", markup=False)
+        show_manifest(console, finished, order.place)
+        return _exit_code(finished.counts)
+    go_on = f"go on with: bucketline run {shown(f'{shlex.quote(order.source)} -o {shlex.quote(order.place)}')} --resume"
+    stop = _stop_on_interrupt(console, go_on)
     with Bar(console) as bar:
         progress = await run_local(
             order, settings, bar.show, stop, lambda words: console.print(shown(words), markup=False)
         )
     if progress.state not in TERMINAL:
         console.print(
-            f"Stopped with {progress.counts.done:,} of {progress.counts.total:,} lines done and kept; "
-            f"go on with: bucketline run {shown(f'{order.source} -o {order.place}')} --resume",
+            f"Stopped with {progress.counts.done:,} of {progress.counts.total:,} lines done and kept; {go_on}",
             markup=False,
         )
         return _INTERRUPTED
     manifest = Manifest.parse((order.folder / "manifest.json").read_bytes())
     show_manifest(console, manifest, order.place)
-    return _exit_code(progress)
+    return _exit_code(progress.counts)
 
 
 def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
@@ -98,17 +103,18 @@ def show_manifest(console: Console, manifest: Manifest, place: str) -> None:
     console.print(f"Results: {shown(place).rstrip('/')}/output.jsonl, errors.jsonl, manifest.json", markup=False)
 
 
-def _exit_code(progress: Progress) -> int:
-    return 0 if progress.counts.completed == progress.counts.total else 1
+def _exit_code(counts: Counts | ManifestCounts) -> int:
+    return 0 if counts.completed == counts.total else 1
 
 
-def _stop_on_interrupt(console: Console) -> asyncio.Event:
+def _stop_on_interrupt(console: Console, go_on: str) -> asyncio.Event:
     """The first Ctrl-C stops in order, the second at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
         if stop.is_set():
+            console.print(f"Stopped at once, what was recorded is kept; {go_on}", markup=False)
             loop.remove_signal_handler(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
         stop.set()

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from producer.commands.submit import Duplicates, OnQuota, Unpriced
+
 __all__ = ["register"]
 
 
@@ -29,10 +31,11 @@ def register(app: typer.Typer) -> None:
         max_cost: Annotated[str | None, typer.Option(metavar="USD", help="the budget")] = None,
         window: Annotated[str | None, typer.Option(help="until the deadline, such as 24h")] = None,
         metadata: Annotated[list[str] | None, typer.Option(metavar="K=V", help="kept in the manifest")] = None,
-        on_quota: Annotated[str | None, typer.Option(help="wait or fail when an account is exhausted")] = None,
+        unpriced: Annotated[Unpriced | None, typer.Option(help="a model without a price under --max-cost")] = None,
+        on_quota: Annotated[OnQuota | None, typer.Option(help="when an account is exhausted")] = None,
         resume: Annotated[bool, typer.Option("--resume", help="go on after an interruption")] = False,
         strict: Annotated[bool, typer.Option("--strict", help="one bad line refuses the whole")] = False,
-        duplicates: Annotated[str, typer.Option(help="refuse or number a repeated custom_id")] = "refuse",
+        duplicates: Annotated[Duplicates, typer.Option(help="a custom_id that is repeated")] = Duplicates.REFUSE,
     ) -> None:
         """Run a file on this machine: its own Redis, results into DIR, nothing paid twice after --resume."""
         from bucketline.settings import load_settings
@@ -46,6 +49,7 @@ def register(app: typer.Typer) -> None:
             "max_cost": max_cost,
             "window": window,
             "metadata": metadata_pairs(metadata) if metadata else None,
+            "unpriced": unpriced,
             "on_quota": on_quota,
         }
         far = output.startswith("s3://")
@@ -56,7 +60,7 @@ def register(app: typer.Typer) -> None:
             options=batch_options(None, asked),
             resume=resume,
             strict=strict,
-            number_duplicates=duplicates == "number",
+            number_duplicates=duplicates is Duplicates.NUMBER,
         )
         code = run_on_screen(order, load_settings(context.obj.config))
         if far and (order.folder / "manifest.json").exists():
