@@ -18,11 +18,11 @@ _FULL, _EMPTY = "█", "░"
 def short_count(number: float) -> str:
     """1234567 → ``1.2M``.
 
-    >>> short_count(999), short_count(1_234_567)
-    ('999', '1.2M')
+    >>> short_count(999), short_count(999_960), short_count(1_234_567)
+    ('999', '1.0M', '1.2M')
     """
     for step, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= step:
+        if number >= 0.99995 * step:  # what would be rounded to 1000.0 of the smaller unit
             return f"{number / step:.1f}{letter}"
     return f"{number:.0f}"
 

@@ -24,26 +24,9 @@ import orjson
 from bucketline.splice import loads, member_value
 from bucketline.value import value
 
-__all__ = [
-    "CAP_FIELDS",
-    "CONFIG_FIELDS",
-    "Fault",
-    "Form",
-    "JsonScalar",
-    "Request",
-    "declared_cap_tokens",
-    "declared_choices",
-    "read_request",
-]
+__all__ = ["Fault", "Form", "JsonScalar", "Request", "read_request"]
 
 JsonScalar = str | int | float | bool | None
-
-#: the spellings of "at most so many output tokens", by provider
-CAP_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
-_CAPS = frozenset(CAP_FIELDS)
-#: the spellings of the member in which Google's bodies keep their settings
-CONFIG_FIELDS = ("generationConfig", "generation_config", "config")
-_CHOICES = ("n", "candidateCount", "candidate_count")
 
 
 class Form(StrEnum):
@@ -117,23 +100,6 @@ def read_request(raw: bytes, line: int, default_model: str | None = None) -> Req
         return _request(envelope, body, params, line, default_model)
     except _Bad as bad:
         return Fault(line, bad.custom_id, bad.message)
-
-
-def declared_cap_tokens(params: dict[str, Any]) -> int | None:
-    """The largest output cap that a body declares in any spelling, None where it declares none."""
-    caps = [place[name] for place in _places(params) for name in _CAPS & place.keys()]
-    return max([cap for cap in caps if type(cap) is int and cap > 0], default=None)
-
-
-def declared_choices(params: dict[str, Any]) -> int:
-    """How many answers a body asks for, each as long as its cap at most; 1 where it does not say."""
-    counts = [place[name] for place in _places(params) for name in _CHOICES if name in place]
-    return max([count for count in counts if type(count) is int and count > 0], default=1)
-
-
-def _places(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where a body's settings stand: in itself, and in Google's member for them."""
-    return [params, *[config for name in CONFIG_FIELDS if isinstance(config := params.get(name), dict)]]
 
 
 def _usual(raw: bytes, line: int) -> Request | None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bucketline.batch import BatchDocument
+from bucketline.declared import CAP_FIELDS
 from bucketline.documents import read_document
 from bucketline.errors import InputError, UsageError
 from bucketline.failure import Code
 from bucketline.jsonl import records
 from bucketline.layout import errors_object, input_object, output_object
-from bucketline.request import CAP_FIELDS, Form, Request, read_request
+from bucketline.request import Form, Request, read_request
 from bucketline.settings import Settings
 from bucketline.splice import dumps, loads, splice
 from bucketline.store import Store

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bucketline.request import Form, Request, declared_cap_tokens, declared_choices
+from bucketline.declared import declared_cap_tokens, declared_choices
+from bucketline.request import Form, Request
 
 __all__ = ["Reading", "Sample", "Weight", "fit", "weigh"]
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bucketline.catalog import Route
+from bucketline.declared import declared_cap_tokens, declared_choices
 from bucketline.errors import ConfigError
 from bucketline.failure import Billed, Failure, Kind
 from bucketline.outcome import Attempt, Cost, request_row_id
 from bucketline.prices import PriceBook
-from bucketline.request import declared_cap_tokens, declared_choices
 from bucketline.settings import RetrySettings
 from bucketline.value import value
 from worker.backoff import backoff_s

@@ -3,7 +3,7 @@
 Comes in: a request and its answer, both in the form of the line's url. Goes out: nothing where all is well or nothing was
 asked for, else the failure ``invalid_answer``. A validator is compiled once for each schema; a request without one costs
 a look-up or two. What is wrong is told by the schema's own words: nothing of an answer reaches a message. Called by
-``dispatch`` on every answer; the repair is ``revise``'s.
+``attempt`` on every answer; the repair is ``revise``'s.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from bucketline.declared import CONFIG_FIELDS
 from bucketline.failure import TABLE, Failure, Kind
-from bucketline.request import CONFIG_FIELDS, Form, Request
+from bucketline.request import Form, Request
 from bucketline.splice import dumps, loads
 from bucketline.tally import CUT
 from worker.providers.base import Answer

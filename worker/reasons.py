@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bucketline.catalog import Route
+from bucketline.declared import CONFIG_FIELDS
 from bucketline.failure import Billed, Failure, Kind
-from bucketline.request import CONFIG_FIELDS, Request
+from bucketline.request import Request
 
 __all__ = ["asks_to_reason", "repeats_safely"]
 

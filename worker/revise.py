@@ -1,7 +1,7 @@
 """A request changed for one more try: a larger output cap, or the fault of its last answer told to the model.
 
 Comes in: a request, and the truncated or invalid answer. Goes out: the request to send next, or None where there is
-nothing to change. Bytes that are not concerned stay as they were. Pure; called by ``dispatch``, which says in the line's
+nothing to change. Bytes that are not concerned stay as they were. Pure; called by ``dispatch`` and ``attempt``, which say in the line's
 results what was changed.
 """
 
@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from bucketline.catalog import Route
-from bucketline.request import CAP_FIELDS, CONFIG_FIELDS, Form, Request
+from bucketline.declared import CAP_FIELDS, CONFIG_FIELDS
+from bucketline.request import Form, Request
 from bucketline.splice import loads, splice
 from worker.checked import texts_of
 

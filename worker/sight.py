@@ -3,7 +3,7 @@
 Comes in: each ended call, the beginning and end of each wait, each ended line, leases. Goes out: sums that ``metrics`` shows to
 Prometheus, and the census that ``sign`` publishes for ``top`` and ``why``. A note is a few additions to dictionaries, since it
 is made for every line on its way; nothing here knows Redis, and no sum is by batch but those that live only while the
-batch is open. Called by ``dispatch``, ``attempt``, ``shard`` and ``lease``.
+batch is open. Called by ``dispatch``, ``attempt``, ``lines`` and ``lease``.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ import math
 from typing import Any
 
 from bucketline.catalog import Route
+from bucketline.declared import declared_cap_tokens, declared_choices
 from bucketline.learnt import Learnt
-from bucketline.request import Form, Request, declared_cap_tokens, declared_choices
+from bucketline.request import Form, Request
 from bucketline.usage import Usage
 from worker.limiter.gate import Demand
 

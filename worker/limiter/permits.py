@@ -2,7 +2,7 @@
 
 Comes in: grants, and how their calls ended. Goes out: permits, and parcels of settlements summed up by slot, so that
 their size does not grow with the calls while Redis is away. Every permit ends once, whoever ends it. Called by
-``lane`` and ``limiter``.
+``lane`` and ``gate``.
 """
 
 from __future__ import annotations

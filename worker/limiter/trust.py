@@ -4,7 +4,7 @@ Comes in: what calls were thought to use and what they used. Goes out: the facto
 right with a little to spare: the ratio of the sums plus the mean deviation around it. An estimate that is right for
 each call gets 1; one of a high percentile gets less than 1 when many calls are in flight together, since they will not
 all be long; one that is half of the truth gets more than 2. So what is in flight is neither counted short, which the
-provider would refuse, nor counted long, which would leave the allowance unused. Pure. Called by ``lane``.
+provider would refuse, nor counted long, which would leave the allowance unused. Pure. Called by ``permits``.
 """
 
 from __future__ import annotations

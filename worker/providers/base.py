@@ -2,7 +2,7 @@
 
 Comes in: a ``Request``, the ``Route`` it takes and the key. Goes out: a ``Call`` for the transport; and for the
 transport's ``Reply`` an ``Answer`` or a ``Failure``. An adapter does no I/O and reads no clock, and never raises on
-what a provider sent, whatever it is. Called by ``dispatch``; the sending is ``transport``'s, the key ``credentials``'.
+what a provider sent, whatever it is. Called by ``attempt``; the sending is ``transport``'s, the key ``credentials``'.
 """
 
 from __future__ import annotations

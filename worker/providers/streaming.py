@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from bucketline.catalog import Route
-from bucketline.request import Request, declared_cap_tokens
+from bucketline.declared import declared_cap_tokens
+from bucketline.request import Request
 from worker.providers.quirks import quirks_of
 
 __all__ = ["wants_stream"]

@@ -2,7 +2,7 @@
 
 Comes in: the plan, what is known of each of its routes, and one draw of the dice. Goes out: indices into
 ``plan.routes``, the first to be tried first; a route that is left out is not tried at all. Pure: clock, dice and
-measurements arrive as arguments. Called by ``dispatch`` once a line; health, limits and failures do the rest.
+measurements arrive as arguments. Called by ``orders`` once a line; health, limits and failures do the rest.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bucketline.request import Fault, Form, Request, declared_cap_tokens, declared_choices, read_request
+from bucketline.declared import declared_cap_tokens, declared_choices
+from bucketline.request import Fault, Form, Request, read_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
