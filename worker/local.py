@@ -41,6 +41,7 @@ __all__ = ["LocalRun", "finished_before", "run_local"]
 WORK_FOLDER = ".bucketline"  #: inside the results' folder: the embedded Redis and the store
 _LOOK_S = 0.2
 _TELL_S = 1.0
+_FULL_BYTES = 1 << 16  #: with less, Redis and the store take nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ async def run_local(
                 batch_id = document.id
             else:
                 await recover(batch_id, engine.store, engine.ledger, engine.redis)
-            telling = asyncio.create_task(_tell_what_waits_for_people(engine, tell))
+            telling = asyncio.create_task(_tell_what_waits_for_people(engine, run.folder, tell))
             try:
                 progress = await _watch(batch_id, engine, show, stop, served)
             finally:
@@ -162,12 +163,18 @@ async def _watch(
                 await stop.wait()
 
 
-async def _tell_what_waits_for_people(engine: Engine, tell: Callable[[str], None]) -> None:
-    """Say once of each account or route that only a person can open again; its lines wait, and nothing moves."""
+async def _tell_what_waits_for_people(engine: Engine, folder: Path, tell: Callable[[str], None]) -> None:
+    """Say once of a full disk, and of each account or route that only a person can open again, that lines wait."""
     told: set[str] = set()
+    full = False
     while True:
         await asyncio.sleep(_TELL_S)
         with contextlib.suppress(RedisError, OSError):
+            if not full and shutil.disk_usage(folder).free < _FULL_BYTES:
+                full = True
+                tell(
+                    f"The disk under {folder} is full. Lines wait; free some and they go on, or Ctrl-C, then --resume."
+                )
             for circuit in await read_all_circuits(engine.redis):
                 if circuit.until_s is None and circuit.name not in told:
                     told.add(circuit.name)
