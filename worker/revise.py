@@ -1,8 +1,8 @@
 """A request changed for one more try: a larger output cap, or the fault of its last answer told to the model.
 
 Comes in: a request, and the truncated or invalid answer. Goes out: the request to send next, or None where there is
-nothing to change. Bytes that are not concerned stay as they were. Pure; called by ``dispatch`` and ``attempt``, which say in the line's
-results what was changed.
+nothing to change. Bytes that are not concerned stay as they were. Pure; called by ``dispatch`` and ``attempt``, which say in
+the line's results what was changed.
 """
 
 from __future__ import annotations
