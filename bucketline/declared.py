@@ -15,6 +15,7 @@ CAP_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOu
 _CAPS = frozenset(CAP_FIELDS)
 #: the spellings of the member in which Google's bodies keep their settings
 CONFIG_FIELDS = ("generationConfig", "generation_config", "config")
+_CONFIGS = frozenset(CONFIG_FIELDS)
 _CHOICES = ("n", "candidateCount", "candidate_count")
 
 
@@ -32,4 +33,6 @@ def declared_choices(params: dict[str, Any]) -> int:
 
 def _places(params: dict[str, Any]) -> list[dict[str, Any]]:
     """Where a body's settings stand: in itself, and in Google's member for them."""
+    if _CONFIGS.isdisjoint(params):
+        return [params]
     return [params, *[config for name in CONFIG_FIELDS if isinstance(config := params.get(name), dict)]]
