@@ -40,10 +40,18 @@ class OpenBatch:
     running: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)  #: lines that are not in flight
     in_flight: set[asyncio.Task[Any]] = field(default_factory=set)
+    leaving: set[asyncio.Task[Any]] = field(
+        default_factory=set
+    )  #: lines in flight that may land, and be asked no more here
 
     @property
     def id(self) -> str:
         return self.document.id
+
+    def check(self) -> None:
+        """Raises CancelledError where the line that is running now has landed and would be asked again, but leaves."""
+        if self.leaving and asyncio.current_task() in self.leaving:
+            raise asyncio.CancelledError
 
     def took_off(self) -> None:
         """The line that is running now has its permits: it is in flight."""

@@ -76,6 +76,7 @@ class Dispatcher:
             return life.failed(Failure(Kind.INVALID_INPUT, "No route of the plan reaches the least quality asked for."))
         outcome = None
         while outcome is None:
+            batch.check()
             if not batch.running.is_set():
                 with self.sight.wait(batch.id, Reason.PAUSED):
                     await batch.running.wait()

@@ -101,6 +101,7 @@ class Lines:
         tasks = set(self.tasks.values())
         self.let_go()
         landing = {task for task in tasks if not task.done()}
+        self.batch.leaving |= landing
         if landing and grace_s > 0:
             await asyncio.wait(landing, timeout=grace_s)
         for task in landing:
@@ -114,6 +115,7 @@ class Lines:
             task.cancel()
         self.batch.waiting -= tasks
         self.batch.in_flight -= tasks
+        self.batch.leaving -= tasks
 
     async def _line(self, request: Request) -> None:
         """One line from here to its outcome; cancelled without the batch's end it leaves no trace."""

@@ -39,7 +39,9 @@ class OpenShard:
     shard: int
     generation: int = 0
     extent: Extent = _UNREAD
-    pending: int = 0  #: lines that have no recorded outcome yet
+    pending: int = (
+        0  #: lines that have no recorded outcome yet; until it is claimed all of them, for it takes that room
+    )
     waiting: int = 0  #: outcomes on their way to the ledger
     unsealed: list[Entry] = field(default_factory=list)  #: in the order in which Redis has them
     unsealed_bytes: int = 0

@@ -86,8 +86,9 @@ class ShardRunner:
         """How many more lines to open."""
         paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
         asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
-        idle = self.dispatcher.health.parked + self.dedupe.parked + asleep
-        return take.room_lines(self._most_lines, self.open_lines, idle)
+        return take.room_lines(
+            self._most_lines, self.open_lines, asleep + self.dispatcher.health.parked + self.dedupe.parked
+        )
 
     @property
     def spare_lines(self) -> int:
@@ -114,7 +115,7 @@ class ShardRunner:
 
     async def run(self, ticket: Ticket) -> ShardEnd:
         """Work one shard off. Raises nothing but CancelledError."""
-        shard = OpenShard(ticket.batch_id, ticket.shard)
+        shard = OpenShard(ticket.batch_id, ticket.shard, pending=ticket.lines)
         log = _log.bind(batch=shard.batch_id, shard=shard.shard)
         self.open.add(shard)  # from here on its lease is renewed
         try:
@@ -231,10 +232,10 @@ class ShardRunner:
     async def _until(self, lines: Lines, step: Awaitable[object]) -> bool:
         """Wait for a step of the lines; False when it is time to yield."""
         shard, began_s = lines.shard, self.monotonic()
-        waiter = asyncio.ensure_future(step)
+        waiter, told = asyncio.ensure_future(step), asyncio.ensure_future(self.stopping.wait())
         try:
             while not waiter.done():
-                await asyncio.wait([waiter], timeout=_LOOK_S)
+                await asyncio.wait([waiter, told], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
                 if shard.lost.is_set() or shard.over:
                     await self._yield(lines, self.landing_s)
                     raise ClaimLost(shard.batch_id)
@@ -244,6 +245,7 @@ class ShardRunner:
             return True
         finally:
             waiter.cancel()
+            told.cancel()
 
     def _is_time(self, began_s: float) -> bool:
         return self.stopping.is_set() or self.monotonic() - began_s > self.settings.job_timeout_s

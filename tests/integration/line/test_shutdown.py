@@ -57,6 +57,19 @@ async def test_told_to_end_it_lets_answers_land_and_hands_the_rest_back(scene: S
     assert all(row["bucketline"]["attempts"] == 1 for row in answered), "a hand-back costs no attempt"
 
 
+async def test_told_to_end_it_asks_nothing_again(tmp_path: Path) -> None:
+    """A call that fails within the grace time is the next worker's to repeat: this one might be cut off in the middle of it."""
+    async with a_scene(tmp_path, latency_s=1.5, concurrency=10) as scene:
+        config = write_config(scene, lease_s=15, concurrency=10)
+        scene.simulator.change({"weather": {"rates": {"error_500": 1.0}}})
+        await scene.submit(10)
+        worker = worker_process(scene, "first", config=config)
+        await in_flight(scene, 10)
+        worker.signal(signal.SIGTERM)
+        assert await ended(worker, 15) == 0
+        assert scene.simulator.providers["alpha"].calls == 10
+
+
 async def test_what_has_not_landed_after_the_grace_time_is_handed_back(scene: Scene) -> None:
     config = write_config(scene, concurrency=10, grace_s=0.2)
     batch_id = await scene.submit(10)
