@@ -46,7 +46,6 @@ __all__ = ["ShardEnd", "ShardRunner"]
 
 _log = logger(__name__)
 
-_DRAIN_S = 0.05
 _LOOK_S = 1.0  #: how often an open shard looks whether it should offer, seal or yield
 _MOST_DELAY_S = 15.0
 _T = TypeVar("_T")
@@ -85,20 +84,19 @@ class ShardRunner:
     def room_lines(self) -> int:
         """How many more lines to open."""
         paused = {batch.id for batch in self.control.batches.values() if not batch.running.is_set()}
-        asleep = sum(shard.pending for shard in self.open if shard.batch_id in paused)
-        return take.room_lines(
-            self._most_lines, self.open_lines, asleep + self.dispatcher.health.parked + self.dedupe.parked
-        )
+        idle = sum(shard.pending for shard in self.open if shard.batch_id in paused)
+        idle += self.dispatcher.health.parked + self.dedupe.parked
+        return take.room_lines(self._most_lines, self.open_lines, idle)
 
     @property
     def spare_lines(self) -> int:
-        """How many more it may open beyond that room, of what the dead had open."""
+        """And how many beyond that room, of what the dead had open."""
         return take.spare_lines(self._most_lines)
 
     @property
     def _most_lines(self) -> int:
-        soon = take.most_lines(self.settings.concurrency, self.dispatcher.turnstile.ends_a_s())
-        return self.settings.open_requests or soon
+        ends_a_s = self.dispatcher.turnstile.ends_a_s()
+        return self.settings.open_requests or take.most_lines(self.settings.concurrency, ends_a_s)
 
     def open_jobs(self) -> set[str]:
         """The queue's names of the shards that this process has open."""
@@ -111,7 +109,7 @@ class ShardRunner:
     async def drained(self) -> None:
         """Wait until every open shard has ended or was handed back; ``stopping`` is set by then."""
         while self.open:
-            await asyncio.sleep(_DRAIN_S)
+            await asyncio.sleep(0.05)
 
     async def run(self, ticket: Ticket) -> ShardEnd:
         """Work one shard off. Raises nothing but CancelledError."""
