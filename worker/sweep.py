@@ -8,6 +8,10 @@ on the queue, batches whose last shard ended without its finish job, batches who
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -31,6 +35,7 @@ __all__ = ["Sweep"]
 _log = logger(__name__)
 _EVERY_S = 5.0
 _DUTY_MS = 12_000
+_REST_S = 15.0  #: how long the others have the duty after a round that failed
 _ABANDONED_S = 30.0  #: a submit that has not come to its end by then has died
 _LOOK_AT = 200  #: unfinished batches looked at in one sweep; the next goes on behind them
 
@@ -38,22 +43,40 @@ _LOOK_AT = 200  #: unfinished batches looked at in one sweep; the next goes on b
 class Sweep:
     """The duty of one process at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._monotonic = monotonic
         self._rescue = Rescue(engine)
         self._next = 0
+        self._rests_until_s = -math.inf
 
     async def run(self) -> None:
         while True:
-            try:
-                await self._rescue.abandon()
-                if await self._is_mine():
-                    await self.once()
-            except (RedisError, OSError, BucketlineError) as error:
-                _log.warning("sweep_put_off", reason=type(error).__name__)
-            except Exception as error:  # one odd batch must not end the sweep of all
-                _log.error("sweep_broke", error=type(error).__name__)
+            await self.turn()
             await asyncio.sleep(_EVERY_S)
+
+    async def turn(self) -> None:
+        """What is done every few seconds; never raises but when cancelled."""
+        try:
+            await self._rescue.abandon()
+            if self._monotonic() >= self._rests_until_s and await self._is_mine():
+                await self.once()
+        except (RedisError, OSError) as error:  # without Redis there is no duty: it runs out by itself
+            _log.warning("sweep_put_off", reason=type(error).__name__)
+        except BucketlineError as error:
+            _log.warning("sweep_put_off", reason=type(error).__name__)
+            await self._hand_over()
+        except Exception as error:  # one odd batch must not end the sweep of all
+            _log.error("sweep_broke", error=type(error).__name__)
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Another process may reach what this one cannot, whose clock or network is odd: it gets the duty for a while."""
+        self._rests_until_s = self._monotonic() + _REST_S
+        redis, me = self._engine.redis, self._engine.worker_id
+        with suppress(RedisError, OSError):
+            if await redis.get(keys.SWEEPER) == me.encode():
+                await redis.unlink(keys.SWEEPER)
 
     async def once(self) -> None:
         """One round. Raises RedisError and the store's errors; the next round goes on."""
