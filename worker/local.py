@@ -26,7 +26,7 @@ from bucketline.layout import batch_document
 from bucketline.manifest import Manifest
 from bucketline.queue import release
 from bucketline.settings import Settings
-from bucketline.store import open_store
+from bucketline.store import NotFound, open_store
 from producer.download import copy_results
 from producer.intake import submit
 from producer.watch import progress_of
@@ -62,21 +62,38 @@ class LocalRun:
         return self.to or str(self.folder)
 
 
-def finished_before(run: LocalRun) -> Manifest | None:
+async def finished_before(run: LocalRun) -> Manifest | None:
     """The manifest of a run that had come to its end, where ``--resume`` has nothing to go on with.
 
-    Raises UsageError where this run would write over answers that were paid for and lie nowhere else.
+    Raises UsageError where this run would write over answers that were paid for and lie nowhere else, and the errors
+    of the store that the results go to.
     """
-    manifest, work = run.folder / "manifest.json", run.folder / WORK_FOLDER
-    if run.to is not None or not manifest.is_file():
+    work = run.folder / WORK_FOLDER
+    manifest = await _manifest_at(run)
+    if manifest is None:
         return None
-    found = Manifest.parse(manifest.read_bytes())
+    found = Manifest.parse(manifest)
     if _resumed(work) not in (None, found.id):
         return None  # another batch was begun over these results
     if not run.resume or Path(found.source).name != Path(run.source).name:
-        raise UsageError(f"{run.folder} holds the results of {found.source}; give another folder, or move them away.")
+        other = "another folder" if run.to is None else "another address"
+        raise UsageError(f"{run.place} holds the results of {found.source}; give {other}, or move them away.")
     shutil.rmtree(work, ignore_errors=True)  # the manifest is moved last: what is still here was to be removed
     return found
+
+
+async def _manifest_at(run: LocalRun) -> bytes | None:
+    """The manifest that lies where the results are to go, folder or bucket; None where there is none."""
+    if run.to is None:
+        path = run.folder / "manifest.json"
+        return path.read_bytes() if path.is_file() else None
+    to = open_store(run.to)
+    try:
+        return await to.get("manifest.json")
+    except NotFound:
+        return None
+    finally:
+        await to.close()
 
 
 async def run_local(

@@ -41,7 +41,7 @@ def run_on_screen(order: LocalRun, settings: Settings) -> int:
 async def run_visibly(order: LocalRun, settings: Settings) -> int:
     """The same inside a running loop."""
     console = Console(file=sys.stderr, highlight=False)
-    if (finished := finished_before(order)) is not None:
+    if (finished := await finished_before(order)) is not None:
         console.print(f"{shown(order.place)} holds the end of this run already; nothing was sent.", markup=False)
         show_manifest(console, finished, order.place)
         return _exit_code(finished.counts)

@@ -46,6 +46,23 @@ def test_the_results_of_a_run_lie_in_the_bucket_and_nowhere_else(
     assert [path for path in (ready.folder / "cache").rglob("*") if path.is_file()] == []
 
 
+def test_a_finished_run_into_a_bucket_is_neither_paid_again_nor_written_over(
+    ready: Command, s3_bucket: str, s3_client: S3Client
+) -> None:
+    asked = ("run", f"s3://{s3_bucket}/in/x.jsonl", "-o", f"s3://{s3_bucket}/out/")
+    ready.run(*asked)
+    paid = s3_client.get_object(Bucket=s3_bucket, Key="out/manifest.json")["Body"].read()
+    del ready.env["SIM_KEY"]  # whatever was sent now would fail
+
+    again = ready.run(*asked, "--resume")
+    assert "nothing was sent" in " ".join(again.stderr.split())
+    assert "30 answered" in again.stderr
+    over = ready.run(*asked, code=2)
+    assert f"s3://{s3_bucket}/out/ holds the results of s3://{s3_bucket}/in/x.jsonl" in over.stderr
+    assert "give another address" in over.stderr
+    assert s3_client.get_object(Bucket=s3_bucket, Key="out/manifest.json")["Body"].read() == paid
+
+
 def test_a_bucket_that_is_not_there_is_told_before_any_call(ready: Command, s3_bucket: str) -> None:
     """Not after three hours of paid calls."""
     done = ready.run("run", f"s3://{s3_bucket}/in/x.jsonl", "-o", "s3://no-such-bucket-anywhere/out/", code=4)
