@@ -5,7 +5,7 @@
 -- ARGV[4] a word for this claim: asked again with it, the answer is the same   ARGV[5] owner, as it stands in the mark
 -- returns {"gone"} where there is no ledger, {"ended"} where nothing is left to do, {"held"} where another has the mark,
 --   else {"ok", generation, bitmap bytes, {unsealed outcome …}, earlier claims that neither ended nor were handed back,
---   1 where parts of the shard may lie in the store that the bitmap does not know}
+--   1 where parts of the shard may lie in the store that the bitmap does not know, 1 where another claim was before}
 local known = redis.call('HMGET', KEYS[1], 'state', 'finished_s', 'run')
 if not known[1] then return {'gone'} end
 if known[2] or redis.call('GETBIT', KEYS[5], ARGV[1]) == 1 then return {'ended'} end
@@ -29,4 +29,4 @@ local info = redis.pcall('INFO', 'server')
 local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
 local doubt = (before[1] or known[3] ~= run) and 1 or 0
 local bits = redis.call('GETRANGE', KEYS[2], ARGV[2], ARGV[3])
-return {'ok', generation, bits, redis.call('LRANGE', KEYS[4], 0, -1), struck, doubt}
+return {'ok', generation, bits, redis.call('LRANGE', KEYS[4], 0, -1), struck, doubt, before[1] and 1 or 0}

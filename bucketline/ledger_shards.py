@@ -106,6 +106,7 @@ class Claim:
     unsealed: tuple[Entry, ...]  #: recorded by an earlier claim, in no part yet
     strikes: int = 0  #: earlier claims that neither ended nor were handed back
     doubt: bool = False  #: parts may hold lines that ``recorded`` lacks
+    inherited: bool = False  #: an earlier claim was there: its worker may live, cut off, and record its answers late
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,10 @@ class ShardLedger:
             raise ClaimLost(batch_id)
         if answer[0] == b"ended":
             return None
-        _, generation, bits, unsealed, strikes, doubt = answer
+        _, generation, bits, unsealed, strikes, doubt, inherited = answer
         recorded = frozenset(line for line in set_bits(bits, first_byte * 8) if first_line <= line <= last_line)
         entries = tuple(decode_entry(raw) for raw in unsealed)
-        return Claim(int(generation), recorded, entries, int(strikes), bool(doubt))
+        return Claim(int(generation), recorded, entries, int(strikes), bool(doubt), bool(inherited))
 
     async def record(self, batch_id: str, groups: Sequence[ShardGroup]) -> list[Recorded] | None:
         """Record outcomes of one batch, all shards in one step; None when the batch is over. Raises LedgerGone."""
@@ -181,6 +182,10 @@ class ShardLedger:
         if answer[0] == b"over":
             return None
         return [Recorded(int(unsealed), tuple(int(p) - 1 for p in refused)) for unsealed, *refused in answer[1:]]
+
+    async def is_recorded(self, batch_id: str, line: int) -> bool:
+        """Whether a line has its outcome."""
+        return bool(await self._redis.getbit(keys.batch_done(batch_id), line))
 
     async def unsealed(self, batch_id: str, shard: int) -> list[Entry]:
         """The recorded outcomes of a shard that no part holds yet, oldest first."""

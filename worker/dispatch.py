@@ -101,11 +101,25 @@ class Dispatcher:
                 self.gate.release(leave.permit)
                 self.health.lost(given)
                 return None
+            if life.overtaken is not None:
+                await self._check(life.overtaken, leave)
             result = await self.caller.call(life, leave, batch, partial(self._timeout_s, life, batch))
         finally:
             self.turnstile.leave()
             batch.landed()
         return await self._after(life, plan, batch, given, result)
+
+    async def _check(self, overtaken: Callable[[], Awaitable[bool]], leave: Leave) -> None:
+        """Raises CancelledError where another worker brought the line's outcome while it waited."""
+        gone = True
+        try:
+            gone = await overtaken()
+        finally:
+            if gone:
+                self.gate.release(leave.permit)
+                self.health.lost(leave.given)
+        if gone:
+            raise asyncio.CancelledError
 
     async def _after(self, life: Life, plan: Plan, batch: OpenBatch, given: Pass, result: Result) -> Outcome | None:
         """From a result to the line's end, or to its next attempt."""

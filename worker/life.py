@@ -6,7 +6,7 @@ Comes in: the request, the order of its routes, then each call's result as it ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,9 @@ class Life:
     marks: dict[str, Any] = field(default_factory=dict)  #: further members of the line's ``bucketline`` block
     spare: Answer | None = None  #: a truncated answer, should nothing better come
     raised: bool = False  #: its output cap was raised once
+    overtaken: Callable[[], Awaitable[bool]] | None = (
+        None  #: asked just before a call: whether another worker has its outcome
+    )
     _left: set[int] = field(default_factory=set)  #: routes that it has left for good
     _not_before_s: dict[int, float] = field(default_factory=dict)  #: route → monotonic time
     _stays: dict[int, _Stay] = field(default_factory=dict)

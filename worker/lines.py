@@ -11,11 +11,15 @@ import asyncio
 import traceback
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from bucketline.batch import BatchDocument
 from bucketline.failure import TABLE, Failure, Kind
 from bucketline.jsonl import Record
+from bucketline.ledger import Ledger
 from bucketline.outcome import Outcome
 from bucketline.request import Fault, Request, read_request
 from bucketline.sign import Reason
@@ -32,6 +36,8 @@ __all__ = ["Lines", "place_of"]
 
 _log = logger(__name__)
 
+_ASK_S = 2.0
+
 
 @dataclass(slots=True)
 class Lines:
@@ -39,6 +45,7 @@ class Lines:
 
     shard: OpenShard
     batch: OpenBatch
+    ledger: Ledger
     recorder: Recorder
     dispatcher: Dispatcher
     dedupe: Dedupe
@@ -121,6 +128,8 @@ class Lines:
         """One line from here to its outcome; cancelled without the batch's end it leaves no trace."""
         shard, batch, sight = self.shard, self.batch, self.dispatcher.sight
         life = Life(request)
+        if shard.inherited:
+            life.overtaken = partial(self._overtaken, request.line)
         traced = self.traces if self.traces and self.traces.sampled(shard.batch_id, request.line) else None
         began_s = traced.now_s() if traced else 0.0
         try:
@@ -143,6 +152,18 @@ class Lines:
         if traced:
             traced.line(shard.batch_id, request.form, outcome, began_s)
         self.recorder.put(shard, outcome)
+
+    async def _overtaken(self, line: int) -> bool:
+        """Whether another worker has recorded the line, late: then it is dropped. Where Redis is away, nobody can have."""
+        try:
+            async with asyncio.timeout(_ASK_S):
+                recorded = await self.ledger.is_recorded(self.shard.batch_id, line)
+        except (RedisError, OSError):
+            return False
+        if recorded and line not in self._dropped:
+            self._dropped.add(line)
+            self.shard.settle(1)
+        return recorded
 
     def _outcome(self, life: Life) -> Coroutine[Any, Any, Outcome]:
         batch = self.batch

@@ -47,6 +47,7 @@ class OpenShard:
     unsealed_bytes: int = 0
     tally: Tally = field(default_factory=Tally)
     since_s: float = 0.0  #: monotonic time of the oldest unsealed line
+    inherited: bool = False  #: another worker had it before: each line is looked up once more before it is called
     sequence: int = 0  #: of the next part
     sealing: list[Entry] = field(default_factory=list)  #: in a part that is being written, still in Redis
     seal_delay_s: float = 0.0  #: how long the next try is put off where sealing fails

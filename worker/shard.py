@@ -143,7 +143,7 @@ class ShardRunner:
             return ShardEnd.ENDED
         document, claim, todo = opened
         batch = await self.control.open(document)
-        lines = Lines(shard, batch, self.recorder, self.dispatcher, self.dedupe, self.traces)
+        lines = Lines(shard, batch, self.ledger, self.recorder, self.dispatcher, self.dedupe, self.traces)
         looking = asyncio.create_task(self._look_after(lines))
         try:
             finished = await self._work(lines, todo, claim)
@@ -171,7 +171,7 @@ class ShardRunner:
         claim = await self.ledger.claim(batch_id, number, first_line, last_line, self.worker_id)
         if claim is None:
             return None
-        shard.generation = claim.generation
+        shard.generation, shard.inherited = claim.generation, claim.inherited
         shard.extent = Extent(first_line, last_line, len(records))
         self.sealer.adopt(shard, claim.unsealed)
         known = set(claim.recorded)

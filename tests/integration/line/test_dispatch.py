@@ -326,3 +326,20 @@ async def test_where_calls_are_short_more_lines_are_open_than_places_alone_would
         assert engine.runner.room_lines == usual
         monkeypatch.setattr(engine.turnstile, "ends_a_s", lambda: 10.0 * usual)
         assert engine.runner.room_lines > 2 * usual
+
+
+async def test_a_line_that_another_worker_brought_meanwhile_is_not_called_again(lay: Lay) -> None:
+    """Asked at the last moment, with the permit in hand: both go back."""
+    replies = [error(500, "server_error"), answer()]
+    async with lay({"provider": {"a": {"concurrency": 1}}}, a=replies) as line:
+        known = iter([False, True])
+
+        async def overtaken() -> bool:
+            return next(known)
+
+        body = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+        life = Life(Request(1, "a", Form.CHAT, "m", json.dumps(body).encode(), body), overtaken=overtaken)
+        with pytest.raises(asyncio.CancelledError):
+            await line.engine.runner.dispatcher.run(life, line.batch())
+        assert len(line["a"].calls) == 1
+        assert story(await line.run()) == ["a:ok"], "the permit and the place are free again"

@@ -339,3 +339,15 @@ async def test_waiting_lines_cost_redis_little(redis_client: Redis) -> None:
     after = (await redis_client.info("memory"))["used_memory"]
     assert await redis_client.zcard(keys.QUEUE) == len(shards)
     assert (after - before) / line < 20
+
+
+async def test_a_claim_says_whether_another_was_there_before(ledger: Ledger) -> None:
+    """Whose worker may live and record its answers late: the heir looks each line up before it calls."""
+    first = await ledger.claim("batch_a", 0, 1, 10, "one")
+    heir = await ledger.claim("batch_a", 0, 1, 10, "one")
+    assert first is not None
+    assert heir is not None
+    assert (first.inherited, heir.inherited) == (False, True)
+    assert not await ledger.is_recorded("batch_a", 4)
+    await record(ledger, 0, 4)
+    assert await ledger.is_recorded("batch_a", 4)
