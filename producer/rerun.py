@@ -104,7 +104,12 @@ async def rerun_input(store: Store, document: BatchDocument, kinds: Collection[s
     """The chosen lines as an input. Raises InputError when no line is of those kinds, and the store's errors."""
     lines = await _chosen(store, document.id, kinds)
     if not lines:
-        raise InputError(f"No line of {document.id} is {' or '.join(sorted(kinds))}; there is nothing to run again.")
+        refused = (
+            f" Lines refused at submit ({document.rejected}) are mended in their file." if document.rejected else ""
+        )
+        raise InputError(
+            f"No line of {document.id} is {' or '.join(sorted(kinds))}; there is nothing to run again.{refused}"
+        )
     return InputStream(document.source, _blocks(store, document, lines, change))
 
 

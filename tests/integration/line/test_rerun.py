@@ -92,3 +92,14 @@ async def test_a_rerun_mends_what_was_cut_or_failed_and_merges_into_one_result(t
     assert merged["batches"] == [first.id, second.id]
     assert merged["cost"]["usd"] == "0.00099", "nine calls were answered, seven at first and two again"
     assert manifest["rerun_of"] == first.id
+
+
+@pytest.mark.slow
+async def test_a_line_that_was_refused_at_submit_is_said_to_be_mended_in_its_file(tmp_path: Path) -> None:
+    """``status`` counts it as failed, and no route can answer it."""
+    settings = {"providers": {"a": {}}, "models": {"m": {"routes": [{"provider": "a", "model": "m"}]}}}
+    async with a_fleet(tmp_path, _nobody(), settings) as fleet, Producer(settings=fleet.settings) as producer:
+        batch = await producer.submit([*lines(1), {"custom_id": "odd"}])
+        await fleet.finished(batch.id)
+        with pytest.raises(InputError, match=r"Lines refused at submit \(1\) are mended in their file"):
+            await producer.rerun(batch.id, only="failed")
