@@ -40,9 +40,7 @@ class OpenBatch:
     running: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)  #: lines that are not in flight
     in_flight: set[asyncio.Task[Any]] = field(default_factory=set)
-    leaving: set[asyncio.Task[Any]] = field(
-        default_factory=set
-    )  #: lines in flight that may land, and be asked no more here
+    leaving: set[asyncio.Task[Any]] = field(default_factory=set)  #: of those in flight: they may land, and no more
 
     @property
     def id(self) -> str:
