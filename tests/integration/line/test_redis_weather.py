@@ -108,17 +108,24 @@ async def test_no_answer_is_lost_or_bought_twice(scene: Scene, strike: Callable[
     assert manifest["counts"]["completed"] == LINES
 
 
-@pytest.mark.slow
-async def test_a_shard_in_isolation_keeps_its_answers_while_redis_is_away(scene: Scene) -> None:
-    """Between two groups it must tell Redis; a shard that ended there would leave its answers to a Redis that forgets them."""
+async def in_isolation(scene: Scene) -> str:
+    """A batch of one shard that is tried in small groups, since three workers died with it; the first group has passed."""
     batch_id = await scene.submit(LINES_OF_A_SHARD)
     async with scene.client() as redis:
         ledger = Ledger(redis)
-        for owner in ("one", "two", "three"):  # each died with it
+        for owner in ("one", "two", "three"):
             assert await ledger.claim(batch_id, 0, 1, LINES_OF_A_SHARD, owner) is not None
-        await ledger.weigh(batch_id, 0, range(1, LINES_OF_A_SHARD + 1), 1)  # so that it is tried in small groups
-        await scene.start()
-        await scene.until(batch_id, 8)
+        await ledger.weigh(batch_id, 0, range(1, LINES_OF_A_SHARD + 1), 1)
+    await scene.start()
+    await scene.until(batch_id, 8)
+    return batch_id
+
+
+@pytest.mark.slow
+async def test_a_shard_in_isolation_keeps_its_answers_while_redis_is_away(scene: Scene) -> None:
+    """Between two groups it must tell Redis; a shard that ended there would leave its answers to a Redis that forgets them."""
+    batch_id = await in_isolation(scene)
+    async with scene.client() as redis:
         away = asyncio.create_task(scene.wire.away(3.0))
         await asyncio.sleep(1.0)
         await redis.flushall()
@@ -131,14 +138,8 @@ async def test_a_shard_in_isolation_keeps_its_answers_while_redis_is_away(scene:
 @pytest.mark.slow
 async def test_isolation_asks_nothing_that_another_claim_recorded_meanwhile(scene: Scene) -> None:
     """Groups wait for their turn: a worker that was cut off may come back with the answers of those that are still to come."""
-    batch_id = await scene.submit(LINES_OF_A_SHARD)
+    batch_id = await in_isolation(scene)
     async with scene.client() as redis:
-        ledger = Ledger(redis)
-        for owner in ("one", "two", "three"):  # each died with it
-            assert await ledger.claim(batch_id, 0, 1, LINES_OF_A_SHARD, owner) is not None
-        await ledger.weigh(batch_id, 0, range(1, LINES_OF_A_SHARD + 1), 1)
-        await scene.start()
-        await scene.until(batch_id, 8)
         late = [
             Outcome(
                 line=n,
@@ -153,7 +154,7 @@ async def test_isolation_asks_nothing_that_another_claim_recorded_meanwhile(scen
             for n in range(20, LINES_OF_A_SHARD + 1)
         ]
         entries = [Entry(one.line, True, encode_outcome(batch_id, one)) for one in late]
-        await ledger.record(batch_id, [ShardGroup(0, entries, [deltas_of(one) for one in late])])
+        await Ledger(redis).record(batch_id, [ShardGroup(0, entries, [deltas_of(one) for one in late])])
     _, answered, failed = await scene.results(batch_id)
     assert (len(answered), failed) == (LINES_OF_A_SHARD, [])
     assert scene.calls == LINES_OF_A_SHARD - len(late)
