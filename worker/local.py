@@ -23,10 +23,9 @@ from bucketline.documents import read_document
 from bucketline.errors import UsageError
 from bucketline.failure import TABLE, Kind
 from bucketline.layout import batch_document
-from bucketline.manifest import Manifest
 from bucketline.queue import release
 from bucketline.settings import Settings
-from bucketline.store import NotFound, open_store
+from bucketline.store import open_store
 from producer.download import copy_results
 from producer.intake import submit
 from producer.watch import progress_of
@@ -36,7 +35,7 @@ from worker.recover import recover
 from worker.service import open_engine, serve
 from worker.tasks import end_tasks
 
-__all__ = ["LocalRun", "finished_before", "run_local"]
+__all__ = ["WORK_FOLDER", "LocalRun", "resumed", "run_local"]
 
 WORK_FOLDER = ".bucketline"  #: inside the results' folder: the embedded Redis and the store
 _LOOK_S = 0.2
@@ -62,40 +61,6 @@ class LocalRun:
         return self.to or str(self.folder)
 
 
-async def finished_before(run: LocalRun) -> Manifest | None:
-    """The manifest of a run that had come to its end, where ``--resume`` has nothing to go on with.
-
-    Raises UsageError where this run would write over answers that were paid for and lie nowhere else, and the errors
-    of the store that the results go to.
-    """
-    work = run.folder / WORK_FOLDER
-    manifest = await _manifest_at(run)
-    if manifest is None:
-        return None
-    found = Manifest.parse(manifest)
-    if _resumed(work) not in (None, found.id):
-        return None  # another batch was begun over these results
-    if not run.resume or Path(found.source).name != Path(run.source).name:
-        other = "another folder" if run.to is None else "another address"
-        raise UsageError(f"{run.place} holds the results of {found.source}; give {other}, or move them away.")
-    shutil.rmtree(work, ignore_errors=True)  # the manifest is moved last: what is still here was to be removed
-    return found
-
-
-async def _manifest_at(run: LocalRun) -> bytes | None:
-    """The manifest that lies where the results are to go, folder or bucket; None where there is none."""
-    if run.to is None:
-        path = run.folder / "manifest.json"
-        return path.read_bytes() if path.is_file() else None
-    to = open_store(run.to)
-    try:
-        return await to.get("manifest.json")
-    except NotFound:
-        return None
-    finally:
-        await to.close()
-
-
 async def run_local(
     run: LocalRun,
     settings: Settings,
@@ -109,7 +74,7 @@ async def run_local(
     """
     _make(run.folder)
     work = run.folder / WORK_FOLDER
-    batch_id = _resumed(work) if run.resume else None
+    batch_id = resumed(work) if run.resume else None
     if batch_id is None and work.exists():
         _refuse_to_overwrite(run.folder, work)
     _make(work)
@@ -201,7 +166,7 @@ async def _tell_what_waits_for_people(engine: Engine, folder: Path, tell: Callab
                     )
 
 
-def _resumed(work: Path) -> str | None:
+def resumed(work: Path) -> str | None:
     """The batch that an interrupted run left here; None when it had not come as far as its document."""
     documents = list((work / "store").glob(batch_document("*")))
     return documents[0].parent.name if documents else None
@@ -215,7 +180,7 @@ async def _let_go(batch_id: str, engine: Engine) -> None:
 
 
 def _refuse_to_overwrite(folder: Path, work: Path) -> None:
-    if _resumed(work) is None:
+    if resumed(work) is None:
         shutil.rmtree(work)
         return
     raise UsageError(f"{folder} holds an unfinished run; go on with --resume, or give another folder.")

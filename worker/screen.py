@@ -23,7 +23,8 @@ from bucketline.manifest import Manifest, ManifestCounts
 from bucketline.manifest_page import incomplete_reasons
 from bucketline.settings import Settings
 from bucketline.shown import shown
-from worker.local import LocalRun, finished_before, run_local
+from worker.finished import finished_before
+from worker.local import LocalRun, run_local
 from worker.logs import set_up_logs
 from worker.supervise import run_loop
 

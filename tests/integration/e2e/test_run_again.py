@@ -42,6 +42,22 @@ def test_a_finished_run_is_neither_paid_again_nor_written_over(ready: Command) -
     assert (ready.folder / "out" / "output.jsonl").read_bytes() == paid
 
 
+def test_a_file_that_changed_since_is_not_taken_for_the_one_that_was_answered(ready: Command) -> None:
+    ready.run("run", "in.jsonl", "-o", "out")
+    source = ready.folder / "in.jsonl"
+    source.write_text(source.read_text().replace('"hi"', '"ho"'))
+    said = ready.run("run", "in.jsonl", "-o", "out", "--resume", code=2).stderr
+    assert "out holds the results of in.jsonl as it was; give another folder" in said
+
+
+def test_a_manifest_of_somebody_else_is_not_written_over(ready: Command) -> None:
+    (ready.folder / "out").mkdir()
+    (ready.folder / "out" / "manifest.json").write_text('{"name": "a web page"}')
+    said = ready.run("run", "in.jsonl", "-o", "out", code=2).stderr
+    assert "out holds a manifest.json that is not a run's" in said
+    assert (ready.folder / "out" / "manifest.json").read_text() == '{"name": "a web page"}'
+
+
 def test_what_a_finished_run_had_no_time_to_remove_is_not_run_again(ready: Command) -> None:
     ready.run("run", "in.jsonl", "-o", "out")
     left = ready.folder / "out" / ".bucketline"
