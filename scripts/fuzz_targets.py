@@ -39,8 +39,9 @@ def split(data: bytes) -> None:
     for number, raw in enumerate(stream.split(b"\n"), 1):
         text = raw.removeprefix(BOM) if offset == 0 else raw
         text = text.removesuffix(b"\r")
-        over = len(text) > cap or len(raw) > cap + 2  # a very long line is one, whatever stands in it
-        if text.strip(b" \t\r") or over:
+        unseen = len(raw) > cap + 2  # a very long line is one, whatever stands in it: its end is not kept
+        over = len(text) > cap or unseen
+        if text.strip(b" \t\r") or unseen:
             expected.append((number, offset, text, over))
         offset += len(raw) + 1
     assert [(r.line, r.offset_bytes, r.raw if not r.oversized else None, r.oversized) for r in found] == [
